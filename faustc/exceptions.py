@@ -1,0 +1,205 @@
+"""Every error faustc raises, in one tree.
+
+Who is at fault is the first branch::
+
+    FaustError
+    ├── ImproperlyConfigured        the application: a setting, a name, a definition
+    ├── ValidationError             the application's data does not fit its model
+    ├── DecodeError                 a message does not decode
+    │   ├── KeyDecodeError
+    │   └── ValueDecodeError
+    ├── NotReady                    asked of something not started, or already stopped
+    │   ├── ConsumerNotStarted
+    │   └── ProducerClosed
+    ├── Skip                        raised by a processor: drop this event
+    └── KafkaError                  the cluster, or the way to it
+        ├── ConnectionLost          a socket was refused, cut or closed
+        │   └── NoBrokersAvailable  no bootstrap server could be reached
+        ├── KafkaTimeout            nobody answered in time
+        ├── CorruptFrame            bytes that are not what they claim to be
+        ├── UnsupportedCodec        a compression codec nobody registered
+        ├── UnsupportedVersion      the broker lacks an API (version) that we need
+        ├── MessageTooLarge         larger than max_request_size
+        ├── OffsetOutOfRange        no committed offset, or one the log no longer has
+        ├── CommitFailed            the group moved on: these partitions are not ours
+        ├── DeliveryFailed          a produced message was given up
+        └── BrokerError             the broker answered with an error code
+"""
+
+from __future__ import annotations
+
+
+class FaustError(Exception):
+    """The root: catching it catches everything faustc raises on purpose."""
+
+
+class ImproperlyConfigured(FaustError):
+    """A setting, name or definition of the application cannot work."""
+
+
+class ValidationError(FaustError, ValueError):
+    """Data does not fit the model it was given for."""
+
+
+class Skip(FaustError):
+    """Raised by a stream processor to drop the current event (it is still acknowledged)."""
+
+
+class DecodeError(FaustError):
+    """A message does not decode; carries where it is.
+
+    topic, partition and offset are None when the bytes did not come from Kafka.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        topic: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+    def __str__(self) -> str:
+        return _located(self.args[0], self.topic, self.partition, self.offset)
+
+
+class KeyDecodeError(DecodeError):
+    """The key of a message does not decode."""
+
+
+class ValueDecodeError(DecodeError):
+    """The value of a message does not decode."""
+
+
+class NotReady(FaustError, RuntimeError):
+    """Asked of something that is not started yet, or already stopped."""
+
+
+class ConsumerNotStarted(NotReady):
+    """The consumer is not running."""
+
+
+class ProducerClosed(NotReady):
+    """The producer is not running."""
+
+
+class KafkaError(FaustError):
+    """Anything that went wrong between us and a Kafka cluster.
+
+    retriable says whether the same call may succeed later.
+    """
+
+    retriable: bool = False
+
+
+class ConnectionLost(KafkaError, ConnectionError):
+    """A broker's socket was refused, cut or closed."""
+
+    retriable = True
+
+
+class NoBrokersAvailable(ConnectionLost):
+    """None of the bootstrap servers could be reached; names each and why."""
+
+
+class KafkaTimeout(KafkaError, TimeoutError):
+    """A request, or an operation made of several, was not answered in time."""
+
+    retriable = True
+
+
+class CorruptFrame(KafkaError):
+    """Bytes from a broker are not what they claim to be.
+
+    topic, partition and offset are None where they are not known; whoever
+    learns them fills them in (`at`), so the message always says what is known.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        topic: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+    def at(self, topic: str | None, partition: int | None, offset: int | None) -> CorruptFrame:
+        """Fill in what is not known yet; return self."""
+        if self.topic is None:
+            self.topic = topic
+            self.partition = partition
+        if self.offset is None:
+            self.offset = offset
+        return self
+
+    def __str__(self) -> str:
+        return _located(self.args[0], self.topic, self.partition, self.offset)
+
+
+class UnsupportedCodec(KafkaError):
+    """A batch is compressed by a codec that nobody registered."""
+
+
+class UnsupportedVersion(KafkaError):
+    """The broker does not serve an API, or no version of it that we speak."""
+
+
+class MessageTooLarge(KafkaError):
+    """A message is larger than the producer or the topic allows."""
+
+
+class OffsetOutOfRange(KafkaError):
+    """There is no committed offset, or the log no longer has it, and no reset policy is set."""
+
+
+class CommitFailed(KafkaError):
+    """The group has moved on; these partitions are not ours to commit."""
+
+
+class DeliveryFailed(KafkaError):
+    """A produced message was given up: its delivery timeout passed, or the broker refused it.
+
+    topic and partition say where it was bound to; __cause__ is the last error seen.
+    """
+
+    def __init__(
+        self, reason: str, *, topic: str | None = None, partition: int | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.topic = topic
+        self.partition = partition
+
+
+class BrokerError(KafkaError):
+    """A broker answered with an error code (see client/codes.py for the table).
+
+    code is Kafka's number, name its constant, for example 6 and NOT_LEADER_OR_FOLLOWER.
+    """
+
+    def __init__(self, code: int, name: str, detail: str = "", *, retriable: bool = False) -> None:
+        super().__init__(f"[{code}] {name}" + (f": {detail}" if detail else ""))
+        self.code = code
+        self.name = name
+        self.detail = detail
+        self.retriable = retriable
+
+
+def _located(
+    reason: str, topic: str | None, partition: int | None, offset: int | None
+) -> str:
+    where = []
+    if topic is not None:
+        where.append(topic if partition is None else f"{topic}/{partition}")
+    if offset is not None:
+        where.append(f"offset {offset}")
+    return f"{reason} ({' '.join(where)})" if where else reason
