@@ -1,0 +1,65 @@
+# Every command a developer needs. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE := $(wildcard faustc/_native/*.pyx faustc/_native/*.pxd faustc/_native/*.[h] faustc/_native/crc32c.c)
+
+.PHONY: help demo test test-wire-3.9 test-kafka asan lint format types bench build clean check-python check-kafka
+help:           ## list the commands
+	@grep -E '^[a-z.0-9-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 18
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 or newer is missing: install it, or name it: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "Python's venv is missing: install it (Debian: apt-get install python3-venv)" >&2; exit 2; }
+	@command -v $${CC:-cc} >/dev/null || \
+	  { echo "A C compiler is missing: install it (Debian: apt-get install gcc python3-dev, macOS: xcode-select --install)" >&2; exit 2; }
+
+$(VENV)/.ready: pyproject.toml | check-python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install -q --group dev
+	touch $@
+
+$(VENV)/.built: $(VENV)/.ready setup.py $(NATIVE)
+	$(BIN)/python -m pip install -q --no-build-isolation -e .
+	touch $@
+
+build: $(VENV)/.built  ## make the virtual environment and compile the extensions
+
+check-kafka: build
+	@$(BIN)/python -m tests.kafka_cluster check
+
+demo: build check-kafka  ## start Kafka and count the words of the standard library on it
+	$(BIN)/python -m examples.demo
+
+test: build     ## run the whole suite, on a real Kafka where Java and Maven are there
+	$(BIN)/python -m pytest -q
+
+test-wire-3.9: build  ## run the tests of the client on Kafka 3.9
+	FAUSTC_TEST_KAFKA_VERSION=3.9.1 $(BIN)/python -m pytest -q tests/kafka -k "not word_count"
+
+asan: $(VENV)/.ready  ## run the native tests under AddressSanitizer and UBSan
+	bash tests/asan.sh
+
+lint: build     ## ruff, cython-lint, the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cython-lint faustc/_native
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+format: build   ## format the Python code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: build    ## strict mypy, and the .pyi files against the extensions
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest --ignore-missing-stub faustc._native
+
+bench: build    ## measure faustc beside its peers on a real Kafka (about ten minutes)
+	$(BIN)/python -m benchmarks
+
+clean:          ## remove what was built
+	rm -rf build $(VENV)/.built faustc.egg-info faustc/_native/*.so
+	find faustc/_native -name '*.c' ! -name crc32c.c -delete
