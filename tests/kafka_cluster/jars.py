@@ -23,7 +23,7 @@ class KafkaUnavailable(Exception):
 
 
 def java() -> str:
-    """Return the java to run, or raise KafkaUnavailable when there is none of version 17 or newer."""
+    """Return the java to run; raise KafkaUnavailable when none of version 17 or newer is there."""
     home = os.environ.get("JAVA_HOME")
     found = str(Path(home, "bin", "java")) if home else shutil.which("java")
     if found is None or not Path(found).exists():
@@ -49,18 +49,29 @@ def jars(version: str = DEFAULT_VERSION) -> Path:
     maven = shutil.which("mvn")
     if maven is None:
         raise KafkaUnavailable(
-            "Maven is missing: install it (Debian: apt-get install maven, macOS: brew install maven)"
+            "Maven is missing: install it "
+            "(Debian: apt-get install maven, macOS: brew install maven)"
         )
     java()
     print(f"fetching Apache Kafka {version} (about 43 MB, once) ...", flush=True)
     try:
         subprocess.run(
             [
-                maven, "-B", "-q", "-f", str(POM), f"-Dkafka.version={version}",
-                "dependency:copy-dependencies", f"-DoutputDirectory={folder}",
+                maven,
+                "-B",
+                "-q",
+                "-f",
+                str(POM),
+                f"-Dkafka.version={version}",
+                "dependency:copy-dependencies",
+                f"-DoutputDirectory={folder}",
             ],
-            check=True, timeout=FETCH_TIMEOUT_S, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            check=True,
+            timeout=FETCH_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
     except subprocess.CalledProcessError as exc:
         last = (exc.stdout or "").strip().splitlines()[-1:] or ["no output"]

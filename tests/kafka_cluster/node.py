@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from .jars import CACHE, java, jars
+from .jars import CACHE, jars, java
 
 CLUSTER_ID = "ZmF1c3RjLXRlc3QtMDAwMQ"  # any 16 bytes in base64url
 START_TIMEOUT_S = 90
@@ -94,12 +94,22 @@ class Node:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    java(), f"-Xmx{self.heap}", f"-Xms{self.heap}", "-XX:+UseSerialGC",
-                    "-Xshare:auto", "-XX:TieredStopAtLevel=4", "-Djava.awt.headless=true",
+                    java(),
+                    f"-Xmx{self.heap}",
+                    f"-Xms{self.heap}",
+                    "-XX:+UseSerialGC",
+                    "-Xshare:auto",
+                    "-XX:TieredStopAtLevel=4",
+                    "-Djava.awt.headless=true",
                     "-Dorg.slf4j.simpleLogger.showDateTime=true",
-                    "-cp", f"{jars(self.version)}/*", "kafka.Kafka", str(self._config),
+                    "-cp",
+                    f"{jars(self.version)}/*",
+                    "kafka.Kafka",
+                    str(self._config),
                 ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 preexec_fn=_die_with_parent,
                 start_new_session=True,  # a Ctrl-C of the test run is not the broker's
             )
@@ -170,13 +180,23 @@ class Node:
             _properties({**self._settings, "log.dirs": str(work / "logs")}), encoding="utf-8"
         )
         command = [
-            java(), "-cp", f"{jars(self.version)}/*", "kafka.tools.StorageTool", "format",
-            "-t", CLUSTER_ID, "-c", str(config),
+            java(),
+            "-cp",
+            f"{jars(self.version)}/*",
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            CLUSTER_ID,
+            "-c",
+            str(config),
         ]
         if self.transaction_version is not None:
             command += ["--feature", f"transaction.version={self.transaction_version}"]
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S,
+            command,
+            capture_output=True,
+            text=True,
+            timeout=FORMAT_TIMEOUT_S,
             stdin=subprocess.DEVNULL,
         )
         if done.returncode:

@@ -1,0 +1,1 @@
+"""What faustc costs beside what people use today; see benchmarks/README.md."""

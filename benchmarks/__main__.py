@@ -1,0 +1,60 @@
+"""Measure faustc: python -m benchmarks [client|NAME] [--quick] [--rounds N] [--output FILE].
+
+Without a name: the client beside its peers on a real Kafka. With one: that pyperf
+file of this folder, for example `python -m benchmarks fetch_decode`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("name", nargs="?", default="client")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="only work whose name contains this")
+    parser.add_argument("--clients", default="", help="only these, by comma")
+    parser.add_argument("--output", type=Path, help="keep the figures here, for pyperf")
+    args, rest = parser.parse_known_args()
+    if args.name != "client":
+        script = HERE / f"bench_{args.name}.py"
+        if not script.exists():
+            known = sorted(p.stem.removeprefix("bench_") for p in HERE.glob("bench_*.py"))
+            print(
+                f"no benchmark {args.name}; there are: client, {', '.join(known)}", file=sys.stderr
+            )
+            return 2
+        return subprocess.run([sys.executable, str(script), *rest], check=False).returncode
+    return _client(args)
+
+
+def _client(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from benchmarks.client import WORKS, run
+    from tests.kafka_cluster import KafkaCluster
+
+    wanted = set(args.clients.split(",")) if args.clients else None
+    works = [
+        replace(work, clients=tuple(c for c in work.clients if wanted is None or c in wanted))
+        for work in WORKS
+        if args.only in work.name
+    ]
+    given = os.environ.get("FAUSTC_TEST_BOOTSTRAP")
+    if given:
+        run(given, works, args.rounds, args.output)
+        return 0
+    with KafkaCluster(heap="1g") as cluster:
+        run(cluster.bootstrap, works, args.rounds, args.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One script per client; each runs in a process and a virtual environment of its own."""

@@ -1,0 +1,62 @@
+"""What every peer's script shares: its arguments, and CPU, time and memory of the timed part.
+
+Standard library only: it runs in each peer's own virtual environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", choices=("consume", "produce", "produce-bulk"))
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--topic", required=True)
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--size", type=int, default=100)
+    parser.add_argument("--compression", default="none")
+    return parser.parse_args()
+
+
+def payloads(size: int, distinct: int = 1000) -> list[bytes]:
+    """Return values of exactly size bytes that look like records and compress like them."""
+    made = []
+    for n in range(distinct):
+        amount = f"{n * 37 % 9973}.{n % 100:02}"
+        text = f'{{"id": {n * 7919}, "name": "customer-{n:05}", "amount": {amount}, "tag": "'
+        fill = "".join(chr(97 + (n * 31 + i * i) % 26) for i in range(max(size, 100)))
+        made.append((text + fill).encode()[: size - 2] + b'"}')
+    return made
+
+
+def keys(distinct: int = 1000) -> list[bytes]:
+    """Return keys of 8 bytes."""
+    return [f"{n * 104729 % 10**8:08}".encode() for n in range(distinct)]
+
+
+@contextmanager
+def timed(count: int) -> Iterator[SimpleNamespace]:
+    """Measure the enclosed part and print one line of JSON: per-message CPU, rate, peak memory."""
+    result = SimpleNamespace(note="")
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield result
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    json.dump(
+        {
+            "cpu_us": cpu / count * 1e6,
+            "rate": count / wall,
+            "peak_mib": peak / (1024 if sys.platform == "linux" else 1024 * 1024),
+            "note": result.note,
+        },
+        sys.stdout,
+    )
+    print()
