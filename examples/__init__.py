@@ -1,0 +1,1 @@
+"""Applications to start from; `faustc -A examples.NAME worker` runs one."""
