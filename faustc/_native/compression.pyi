@@ -1,0 +1,16 @@
+from collections.abc import Callable
+
+from typing_extensions import Buffer
+
+DEFAULT_MAX_DECOMPRESSED: int
+
+def register(
+    codec_id: int,
+    name: str,
+    compress: Callable[[Buffer, int | None], bytes],
+    decompress: Callable[[Buffer, int], bytes],
+) -> None: ...
+def codec_id(name: str | None) -> int: ...
+def codec_name(codec_id: int) -> str: ...
+def compress(codec_id: int, data: Buffer, level: int | None = None) -> bytes: ...
+def decompress(codec_id: int, data: Buffer, max_size: int) -> bytes: ...
