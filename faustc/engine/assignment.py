@@ -1,0 +1,168 @@
+"""Everything this worker reads at the moment: partitions, and who reads them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from faustc.engine.inbox import BatchOfMessages, Parcel, Reader
+from faustc.types import TopicPartition
+
+__all__ = ["Assignment"]
+
+
+class Assignment:
+    """The partitions that are ours, each with the inboxes and ledgers of its readers.
+
+    A partition goes open -> stopped -> closed: open takes batches, stopped only
+    acknowledgements (the events in hand when it was revoked), closed nothing.
+    No message carries a generation number, since a ledger dies with its partition.
+    """
+
+    def __init__(self, on_take: Callable[[int], None]) -> None:
+        # Told that some inbox has more room, and of how many messages: an opened portion's.
+        self._on_take = on_take
+        self._readers: dict[str, list[Reader]] = {}  # topic -> readers
+        self._open: set[TopicPartition] = set()
+        self._stopped: set[TopicPartition] = set()
+        self._fetched: dict[TopicPartition, int] = {}  # where the last batch put ended
+
+    @property
+    def partitions(self) -> frozenset[TopicPartition]:
+        """What is open."""
+        return frozenset(self._open)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics that have a reader."""
+        return frozenset(self._readers)
+
+    def readers(self) -> set[Reader]:
+        return {reader for readers in self._readers.values() for reader in readers}
+
+    def add_reader(self, reader: Reader) -> None:
+        """Let a reader have every open partition of its topics, from the next batch on."""
+        reader.on_take = self._on_take
+        for topic in reader.topics:
+            self._readers.setdefault(topic, []).append(reader)
+        for tp in self._open:
+            if tp.topic in reader.topics:
+                # Its first batch comes after those the others have: until then it
+                # is done with everything, and must not hold back their commits.
+                reader.open(tp).ledger.reach(self._fetched.get(tp, -1))
+        self._on_take(0)
+
+    def remove_reader(self, reader: Reader) -> None:
+        """Wait no longer for a reader: it neither holds back commits nor the fetcher."""
+        for topic in reader.topics:
+            readers = self._readers.get(topic, [])
+            if reader in readers:
+                readers.remove(reader)
+            if not readers:
+                self._readers.pop(topic, None)
+        for tp in reader.partitions:
+            reader.drop(tp)
+        self._on_take(0)
+
+    def open(self, partitions: Iterable[TopicPartition]) -> None:
+        """Begin to read partitions."""
+        for tp in partitions:
+            if tp in self._open:
+                continue
+            self._stopped.discard(tp)
+            self._open.add(tp)
+            for reader in self._readers.get(tp.topic, ()):
+                reader.open(tp)
+        self._on_take(0)
+
+    def stop(self, partitions: Iterable[TopicPartition]) -> None:
+        """Hand out nothing more of these; what is in hand may still be acknowledged."""
+        for tp in partitions:
+            if tp in self._open:
+                self._open.discard(tp)
+                self._stopped.add(tp)
+                for reader in self._readers.get(tp.topic, ()):
+                    reader.stop(tp)
+
+    def close(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget partitions: from here on their acknowledgements go nowhere."""
+        for tp in partitions:
+            self._open.discard(tp)
+            self._stopped.discard(tp)
+            self._fetched.pop(tp, None)
+            for reader in self._readers.get(tp.topic, ()):
+                reader.drop(tp)
+
+    def put(self, tp: TopicPartition, batches: Sequence[BatchOfMessages]) -> None:
+        """Give every reader of a partition the batches just fetched from it."""
+        if tp not in self._open:
+            return  # revoked while the fetch was under way; its next owner reads them
+        if not batches:
+            return
+        self._fetched[tp] = batches[-1].next_offset
+        readers = self._readers.get(tp.topic, ())
+        parcels = [Parcel(tp, batch, len(readers)) for batch in batches]
+        for reader in readers:
+            reader.put(tp, parcels)
+
+    def hungry(self) -> list[TopicPartition]:
+        """Return the partitions that every reader has room for; none that has no reader."""
+        wanted = []
+        for tp in self._open:
+            readers = self._readers.get(tp.topic)
+            if readers and all(
+                inbox.has_room for r in readers if (inbox := r.inbox(tp)) is not None
+            ):
+                wanted.append(tp)
+        return wanted
+
+    def full(self) -> list[TopicPartition]:
+        """Return the partitions not fetched: a reader's inbox is full, or nobody reads them."""
+        hungry = set(self.hungry())
+        return [tp for tp in self._open if tp not in hungry]
+
+    def reach(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Note how far fetching got, so that control records at the end are passed."""
+        for tp, offset in positions.items():
+            for reader in self._readers.get(tp.topic, ()):
+                inbox = reader.inbox(tp)
+                if inbox is not None and not len(inbox) and inbox.ledger.position >= 0:
+                    inbox.ledger.reach(offset)
+
+    def committable(
+        self, partitions: Collection[TopicPartition] | None = None
+    ) -> dict[TopicPartition, int]:
+        """Return, per partition, the offset below which every reader is done."""
+        offsets = {}
+        for tp in self._open | self._stopped if partitions is None else partitions:
+            positions = [
+                inbox.ledger.position
+                for reader in self._readers.get(tp.topic, ())
+                if (inbox := reader.inbox(tp)) is not None
+            ]
+            if positions and min(positions) >= 0:
+                offsets[tp] = min(positions)
+        return offsets
+
+    def outstanding(self, partitions: Collection[TopicPartition] | None = None) -> int:
+        """Return how many events were handed out and are not acknowledged."""
+        return sum(
+            inbox.ledger.outstanding
+            for reader in self.readers()
+            for tp in reader.partitions
+            if (partitions is None or tp in partitions) and (inbox := reader.inbox(tp)) is not None
+        )
+
+    async def drained(
+        self, partitions: Collection[TopicPartition] | None, timeout_s: float
+    ) -> bool:
+        """Wait until nothing is in hand; False if that took longer than timeout_s."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        pause_s = 0.001
+        while self.outstanding(partitions):
+            if loop.time() >= deadline:
+                return False
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 0.05)
+        return True

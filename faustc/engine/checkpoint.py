@@ -1,0 +1,92 @@
+"""The one place where offsets are committed, and the one order it is done in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from faustc.engine.assignment import Assignment
+from faustc.engine.counters import Counters
+from faustc.exceptions import CommitFailed, ConnectionLost, KafkaTimeout
+from faustc.types import OffsetAndMetadata, TopicPartition
+
+__all__ = ["Checkpoint"]
+
+logger = logging.getLogger(__name__)
+
+
+class Checkpoint:
+    """Commits what is done: positions first, then flush, then the group's offsets.
+
+    It must never commit an offset whose event has a send that is not
+    acknowledged. A send that was given up and that nobody awaited therefore
+    raises DeliveryFailed here, and that is the end of the worker: the offsets
+    stay where they are and the events come again.
+    """
+
+    def __init__(
+        self, assignment: Assignment, consumer: Any, producer: Any, counters: Counters
+    ) -> None:
+        self._assignment = assignment
+        self._consumer = consumer
+        self._producer = producer
+        self._counters = counters
+        self._lock = asyncio.Lock()
+        self._committed: dict[TopicPartition, int] = {}
+
+    def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """Forget what was committed for partitions that are no longer ours."""
+        for tp in partitions:
+            self._committed.pop(tp, None)
+            self._counters.committed.pop(tp, None)
+            self._counters.lag.pop(tp, None)
+
+    async def commit(
+        self,
+        partitions: Collection[TopicPartition] | None = None,
+        *,
+        timeout_s: float = 40.0,
+        reached: Mapping[TopicPartition, int] | None = None,
+    ) -> bool:
+        """Commit what is done, of these partitions or of all; True unless it has to wait.
+
+        reached says how far fetching got (see Assignment.reach). A generation
+        that is gone, or brokers that do not answer, are logged: the events come
+        again, or the next commit takes them along. Raises DeliveryFailed.
+        """
+        try:
+            async with asyncio.timeout(timeout_s), self._lock:
+                return await self._commit(partitions, reached or {})
+        except CommitFailed as exc:
+            self._counters.commit_failures_total += 1
+            logger.warning("Offsets not committed, their events will come again: %s", exc)
+        except (KafkaTimeout, ConnectionLost, TimeoutError) as exc:
+            self._counters.commit_failures_total += 1
+            logger.warning("Offsets not committed yet, trying again later: %s", exc or "timed out")
+        return False
+
+    async def _commit(
+        self,
+        partitions: Collection[TopicPartition] | None,
+        reached: Mapping[TopicPartition, int],
+    ) -> bool:
+        # The positions are taken before the flush: what is acknowledged while it
+        # runs may have sends that it does not wait for.
+        self._assignment.reach(reached)
+        offsets = {
+            tp: offset
+            for tp, offset in self._assignment.committable(partitions).items()
+            if offset > self._committed.get(tp, 0)
+        }
+        if not offsets:
+            return True
+        await self._producer.flush()
+        await self._consumer.commit(
+            {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+        )
+        self._committed.update(offsets)
+        self._counters.committed.update(offsets)
+        self._counters.commits_total += 1
+        return True

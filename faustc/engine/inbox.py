@@ -1,0 +1,235 @@
+"""Batches on their way from the fetcher to those who read them.
+
+One fetched batch is shared: every reader of its topic gets the same `Parcel`,
+in an `Inbox` per partition. A reader works on one `Portion` at a time, the
+messages of one parcel; the concurrent actors of an agent share it and take
+turns message by message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import length_hint
+from typing import Any, Protocol
+
+from faustc.engine.ledger import Ledger
+from faustc.types import TopicPartition
+
+__all__ = ["Inbox", "Parcel", "Portion", "Reader"]
+
+
+class BatchOfMessages(Protocol):
+    """What a fetched batch has to offer."""
+
+    @property
+    def start_offset(self) -> int: ...
+    @property
+    def next_offset(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+    def messages(self) -> list[Any]: ...
+
+
+class Parcel:
+    """One batch, parsed once however many readers it has."""
+
+    __slots__ = ("_batch", "_messages", "_readers", "next_offset", "size_bytes", "tp")
+
+    def __init__(self, tp: TopicPartition, batch: BatchOfMessages, readers: int) -> None:
+        self.tp = tp
+        self.next_offset = batch.next_offset
+        self.size_bytes = batch.size_bytes
+        self._batch = batch
+        self._readers = readers
+        self._messages: list[Any] | None = None
+
+    def messages(self) -> list[Any]:
+        """Return the messages, in a list that is the caller's to empty."""
+        self._readers -= 1
+        if self._messages is None:
+            messages = self._batch.messages()
+            if self._readers > 0:
+                self._messages = messages
+                return messages.copy()
+            return messages
+        return self._messages if self._readers <= 0 else self._messages.copy()
+
+
+class Portion:
+    """The messages a reader is at: part of one batch, with the ledger they are acknowledged to.
+
+    `pending` is one iterator for all actors that share the reader, so each
+    message goes to exactly one of them.
+    """
+
+    __slots__ = ("_messages", "ledger", "pending", "tp")
+
+    def __init__(self, tp: TopicPartition, messages: list[Any], ledger: Ledger) -> None:
+        self.tp = tp
+        self.ledger = ledger
+        self._messages = messages
+        self.pending: Iterator[Any] = iter(messages)
+
+    @property
+    def left(self) -> int:
+        """How many messages nobody has taken yet."""
+        return length_hint(self.pending)
+
+    def close(self) -> None:
+        """Hand out no more; what nobody took goes back to the ledger as never handed out."""
+        left = self.left
+        if left:
+            self.ledger.cut(self._messages[-left].offset)
+        # A list iterator sees that its list is empty: actors stop at the next step.
+        self._messages.clear()
+
+
+class Inbox:
+    """Parcels of one partition waiting for one reader, bounded in bytes.
+
+    The bound is where we stop asking for more, so it is passed by at most what
+    one request brings.
+    """
+
+    __slots__ = ("_parcels", "ledger", "max_bytes", "size_bytes", "tp")
+
+    def __init__(self, tp: TopicPartition, max_bytes: int) -> None:
+        self.tp = tp
+        self.max_bytes = max_bytes
+        self.size_bytes = 0
+        self.ledger = Ledger()
+        self._parcels: deque[Parcel] = deque()
+
+    def __len__(self) -> int:
+        return len(self._parcels)
+
+    @property
+    def has_room(self) -> bool:
+        return self.size_bytes < self.max_bytes
+
+    def put(self, parcels: Iterable[Parcel]) -> None:
+        """Queue parcels, in the order of the log."""
+        for parcel in parcels:
+            self._parcels.append(parcel)
+            self.size_bytes += parcel.size_bytes
+
+    def take(self) -> Portion:
+        """Open the next parcel and note in the ledger that its messages are handed out."""
+        parcel = self._parcels.popleft()
+        self.size_bytes -= parcel.size_bytes
+        messages = parcel.messages()
+        self.ledger.hand_out(_offsets(messages), parcel.next_offset)
+        return Portion(self.tp, messages, self.ledger)
+
+    def clear(self) -> None:
+        """Drop what waits; it was never handed out."""
+        self._parcels.clear()
+        self.size_bytes = 0
+
+
+def _offsets(messages: Sequence[Any]) -> Sequence[int]:
+    if not messages:
+        return ()
+    first, last = messages[0].offset, messages[-1].offset
+    if last - first + 1 == len(messages):
+        return range(first, last + 1)
+    return [message.offset for message in messages]
+
+
+class Reader:
+    """All that one agent, or one stream, reads: an inbox per partition, served in turn.
+
+    Partitions come and go with the assignment. The actors of one agent share
+    its reader.
+    """
+
+    def __init__(self, name: str, topics: Iterable[str], *, max_bytes: int = 1 << 20) -> None:
+        self.name = name
+        self.topics = frozenset(topics)
+        self.max_bytes = max_bytes
+        self.closed = False
+        self.taken_total = 0  # messages of opened portions
+        self.on_take: Callable[[int], None] | None = None  # told the size of each portion opened
+        self._inboxes: dict[TopicPartition, Inbox] = {}
+        self._turns: deque[Inbox] = deque()  # inboxes that have something, in whose turn it is
+        self._current: Portion | None = None
+        self._ready = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Reader {self.name} of {', '.join(sorted(self.topics))}>"
+
+    @property
+    def partitions(self) -> frozenset[TopicPartition]:
+        return frozenset(self._inboxes)
+
+    def inbox(self, tp: TopicPartition) -> Inbox | None:
+        """Return the inbox of a partition, None when it is not ours."""
+        return self._inboxes.get(tp)
+
+    def open(self, tp: TopicPartition) -> Inbox:
+        """Begin to read a partition, from whatever is put first."""
+        inbox = self._inboxes[tp] = Inbox(tp, self.max_bytes)
+        return inbox
+
+    def stop(self, tp: TopicPartition) -> None:
+        """Hand out no more of a partition; acknowledgements are still taken."""
+        inbox = self._inboxes.get(tp)
+        if inbox is None:
+            return
+        inbox.clear()
+        if inbox in self._turns:
+            self._turns.remove(inbox)
+        if self._current is not None and self._current.tp == tp:
+            self._current.close()
+            self._current = None
+
+    def drop(self, tp: TopicPartition) -> None:
+        """Forget a partition; a late acknowledgement lands on a closed ledger."""
+        self.stop(tp)
+        inbox = self._inboxes.pop(tp, None)
+        if inbox is not None:
+            inbox.ledger.close()
+
+    def put(self, tp: TopicPartition, parcels: Sequence[Parcel]) -> None:
+        """Queue fetched batches of one partition."""
+        inbox = self._inboxes[tp]
+        if not len(inbox):
+            self._turns.append(inbox)
+        inbox.put(parcels)
+        self._ready.set()
+
+    async def portion(self) -> Portion | None:
+        """Return what is to be worked on next; None once the reader is closed."""
+        while not self.closed:
+            current = self._current
+            if current is not None:
+                if current.left:
+                    return current
+                self._current = None
+            if self._turns:
+                current = self._current = self._take()
+                if current.left:
+                    return current
+                continue
+            self._ready.clear()
+            await self._ready.wait()
+        return None
+
+    def _take(self) -> Portion:
+        inbox = self._turns.popleft()
+        portion = inbox.take()
+        if len(inbox):
+            self._turns.append(inbox)
+        self.taken_total += portion.left
+        if self.on_take is not None:
+            self.on_take(portion.left)
+        return portion
+
+    def close(self) -> None:
+        """Wake whoever waits and hand out no more. Acknowledgements are still taken."""
+        self.closed = True
+        for tp in list(self._inboxes):
+            self.stop(tp)
+        self._ready.set()
