@@ -38,7 +38,16 @@ class ImproperlyConfigured(FaustError):
 
 
 class ValidationError(FaustError, ValueError):
-    """Data does not fit the model it was given for."""
+    """Data does not fit the model it was given for; field is its descriptor, where known."""
+
+    def __init__(self, reason: str, *, field: object = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.field = field
+
+
+class SecurityWarning(UserWarning):
+    """Something asked for by name lets who writes to a topic run code here."""
 
 
 class Skip(FaustError):
@@ -194,9 +203,7 @@ class BrokerError(KafkaError):
         self.retriable = retriable
 
 
-def _located(
-    reason: str, topic: str | None, partition: int | None, offset: int | None
-) -> str:
+def _located(reason: str, topic: str | None, partition: int | None, offset: int | None) -> str:
     where = []
     if topic is not None:
         where.append(topic if partition is None else f"{topic}/{partition}")
