@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def send(fd: int, data: Buffer, start: int = 0) -> int: ...
