@@ -447,6 +447,7 @@ cdef int scan(
     cdef Batch batch
     cdef const uint8_t *whole = <const uint8_t *>PyBytes_AS_STRING(frame)
     cdef int64_t offset = -1
+    cdef int64_t newest = -1
     if at < 0 or size < 0 or at > PyBytes_GET_SIZE(frame) - size:
         raise ValueError("the span is not inside its frame")
     if max_decompressed < 0 or max_decompressed > MAX_BUFFER:
@@ -455,9 +456,13 @@ cdef int scan(
     try:
         while c.pos < c.end:
             offset = load_int64(c.pos) if left(&c) >= 8 else -1
-            batch = next_batch(&c, check_crc, from_fetch and len(batches) > 0)
+            batch = next_batch(&c, check_crc, from_fetch and newest >= 0)
             if batch is None:
                 return 0
+            # The CRC does not cover the base offset: this is what guards it.
+            if from_fetch and batch.base_offset <= newest:
+                raise CorruptFrame(f"a record batch begins at or before {newest}, the last one's end")
+            newest = batch.last_offset
             batch.frame = frame
             batch.records_at = c.pos - whole - batch.records_size
             batch.topic = topic
