@@ -168,7 +168,26 @@ class MessageTooLarge(KafkaError):
 
 
 class OffsetOutOfRange(KafkaError):
-    """There is no committed offset, or the log no longer has it, and no reset policy is set."""
+    """There is no committed offset, or the log no longer has it, and no reset policy is set.
+
+    offset is the one that was wanted, None when there was none.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        topic: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+    def __str__(self) -> str:
+        return _located(self.args[0], self.topic, self.partition, self.offset)
 
 
 class CommitFailed(KafkaError):
