@@ -1,0 +1,584 @@
+"""One Kafka cluster for its users: finds brokers, routes requests, tries again.
+
+Data flows over connections taken with `connection`; everything else goes
+through `request`. Both keep working while brokers come and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+from faustc.client import codes
+from faustc.client.backoff import Backoff, Deadline
+from faustc.client.cluster import Cluster, Node
+from faustc.client.connection import BrokerConnection, library_version
+from faustc.client.dialer import Dialer
+from faustc.client.metadata import Metadata, wait_for_topic
+from faustc.client.nodes import CONNECT_TIMEOUT_S, MAIN, Nodes
+from faustc.exceptions import (
+    ConnectionLost,
+    CorruptFrame,
+    ImproperlyConfigured,
+    KafkaError,
+    KafkaTimeout,
+    NoBrokersAvailable,
+    NotReady,
+)
+from faustc.types import TopicPartition
+
+logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class _Where:
+    """A place to send a request that is not a broker's number."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+ANY: Final = _Where("ANY")
+CONTROLLER: Final = _Where("CONTROLLER")
+GROUP = "group"
+TXN = "txn"
+_COORDINATOR_TYPES = {GROUP: 0, TXN: 1}
+
+# Where a request goes: any broker, the controller, a broker by number, or the
+# coordinator of ("group", group id) or ("txn", transactional id).
+Where = _Where | int | tuple[str, str]
+
+DEFAULT_PORT = 9092
+# A metadata answer that takes longer is asked of another broker; the slow
+# connection keeps its own, longer, deadline.
+_METADATA_PATIENCE_S = 5.0
+
+
+class Client:
+    """A client of one cluster, for use from one event loop.
+
+    Owns its connections and its metadata task; `close` ends both. bootstrap_servers
+    is "host:port,host:port" or a sequence of such. All times are in milliseconds.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str | Sequence[str] = "localhost:9092",
+        *,
+        client_id: str | None = None,
+        request_timeout_ms: int = 40_000,
+        metadata_max_age_ms: int = 300_000,
+        reconnect_backoff_ms: int = 50,
+        reconnect_backoff_max_ms: int = 1_000,
+        retry_backoff_ms: int = 100,
+        retry_backoff_max_ms: int = 1_000,
+        connections_max_idle_ms: int = 540_000,
+        allow_auto_topic_creation: bool = True,
+        ssl_context: ssl.SSLContext | None = None,
+        dialer: Dialer | None = None,
+    ) -> None:
+        self.bootstrap_servers = parse_servers(bootstrap_servers)
+        self.client_id = client_id if client_id is not None else f"faustc-{library_version()}"
+        self.request_timeout_s = request_timeout_ms / 1000
+        self._metadata_max_age_s = metadata_max_age_ms / 1000
+        self._reconnect_s = (reconnect_backoff_ms / 1000, reconnect_backoff_max_ms / 1000)
+        self._retry_s = (retry_backoff_ms / 1000, retry_backoff_max_ms / 1000)
+        self._max_idle_s = connections_max_idle_ms / 1000
+        self._auto_create = allow_auto_topic_creation
+        self._dialer = dialer or Dialer(ssl_context=ssl_context)
+        self._coordinators: dict[tuple[str, str], int] = {}
+        self._metadata_: Metadata | None = None
+        self._nodes_: Nodes | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wanted_at_start: set[str] | None = set()
+        self._listeners: list[Callable[[Cluster], None]] = []
+        self._closed = False
+
+    def __repr__(self) -> str:
+        servers = ",".join(f"{host}:{port}" for host, port in self.bootstrap_servers)
+        return f"<Client {self.client_id} of {servers}>"
+
+    # --- life ---
+
+    async def start(self, timeout_s: float | None = None) -> None:
+        """Reach the cluster and learn its brokers.
+
+        timeout_s defaults to the request timeout. Raises NoBrokersAvailable
+        naming each bootstrap server and why, or what a broker refuses us for
+        (UnsupportedVersion). The client is closed then.
+        """
+        if self._closed or self._task is not None:
+            raise NotReady("a client is started once")
+        self._nodes_ = Nodes(
+            self._make_connection,
+            backoff_s=self._reconnect_s[0],
+            backoff_max_s=self._reconnect_s[1],
+            on_lost=self.request_refresh,
+        )
+        self._metadata_ = Metadata(
+            self._ask_metadata,
+            max_age_s=self._metadata_max_age_s,
+            backoff_s=self._retry_s[0],
+            backoff_max_s=self._retry_s[1],
+        )
+        self._metadata_.on_update = self._listeners
+        if self._wanted_at_start is None:
+            self._metadata_.set_topics(None)
+        else:
+            self._metadata_.add_topics(self._wanted_at_start)
+        topics = None if self._wanted_at_start is None else sorted(self._wanted_at_start)
+        deadline = Deadline(self.request_timeout_s if timeout_s is None else timeout_s)
+        try:
+            self._metadata_.apply(await self._bootstrap(topics, deadline), topics)
+        except BaseException:
+            await self.close()
+            raise
+        self._task = asyncio.create_task(self._metadata_.run(), name=f"{self.client_id} metadata")
+        self._task.add_done_callback(self._metadata_ended)
+
+    async def close(self) -> None:
+        """Close the connections, failing whoever waits on them, and end the metadata task."""
+        self._closed = True
+        if self._metadata_ is not None:
+            self._metadata_.fail(ConnectionLost("the client is closed"))
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._nodes_ is not None:
+            await self._nodes_.close()
+
+    async def __aenter__(self) -> Client:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether close was called."""
+        return self._closed
+
+    # --- metadata ---
+
+    @property
+    def cluster(self) -> Cluster:
+        """The newest snapshot; empty before start."""
+        return self._metadata_.cluster if self._metadata_ is not None else Cluster()
+
+    @property
+    def on_metadata(self) -> list[Callable[[Cluster], None]]:
+        """Functions to call with each new snapshot; append yours, and remove it."""
+        return self._listeners
+
+    def add_topics(self, *topics: str) -> None:
+        """Keep the metadata of more topics."""
+        if self._metadata_ is not None:
+            if self._metadata_.add_topics(topics):
+                self._metadata_.request_refresh()
+        elif self._wanted_at_start is not None:
+            self._wanted_at_start |= set(topics)
+
+    def set_topics(self, topics: Iterable[str] | None) -> None:
+        """Keep the metadata of exactly these topics, None for all of the cluster's."""
+        wanted = None if topics is None else set(topics)
+        if self._metadata_ is not None:
+            self._metadata_.set_topics(wanted)
+        else:
+            self._wanted_at_start = wanted
+
+    def request_refresh(self) -> None:
+        """Ask for new metadata soon; many calls make one request."""
+        if self._metadata_ is not None:
+            self._metadata_.request_refresh()
+
+    async def refresh(
+        self, timeout_s: float | None = None, topics: Iterable[str] | None = None
+    ) -> Cluster:
+        """Return a snapshot that was asked for after this call.
+
+        topics: only these; None: all that is kept. Raises KafkaTimeout.
+        """
+        return await self._metadata.refresh(
+            self.request_timeout_s if timeout_s is None else timeout_s, topics
+        )
+
+    def learn_leaders(
+        self, leaders: dict[TopicPartition, tuple[int, int]], nodes: Iterable[Node] = ()
+    ) -> None:
+        """Take over leaders (node id, epoch) that an answer told along with its error (KIP-951)."""
+        self._metadata.replace(self.cluster.with_leaders(leaders, nodes))
+
+    async def partitions_for(self, topic: str, timeout_s: float | None = None) -> tuple[int, ...]:
+        """Return the numbers of a topic's partitions, waiting for a topic that is being made.
+
+        Raises BrokerError naming the topic: at once when its name is invalid or
+        we may not see it, after timeout_s (default: the request timeout) when
+        it does not appear; KafkaTimeout when nobody answers.
+        """
+        timeout_s = self.request_timeout_s if timeout_s is None else timeout_s
+        return await wait_for_topic(self._metadata, topic, Deadline(timeout_s))
+
+    async def wait_topic(self, topic: str, timeout_s: float | None = None) -> None:
+        """Wait until a topic's partitions are known; raises as `partitions_for`."""
+        await self.partitions_for(topic, timeout_s)
+
+    async def leader_for(
+        self, tp: TopicPartition, timeout_s: float | None = None
+    ) -> tuple[int, int]:
+        """Return (node id, leader epoch) of a partition, waiting for an election.
+
+        Raises as `partitions_for`, and BrokerError when the partition does not
+        exist or has no leader in time.
+        """
+        deadline = Deadline(self.request_timeout_s if timeout_s is None else timeout_s)
+        backoff = Backoff(*self._retry_s)
+        await self.partitions_for(tp[0], deadline.left())
+        while True:
+            found = self.cluster.leader(tp)
+            if found is not None:
+                return found
+            known = self.cluster.partition(tp) is not None
+            await deadline.sleep(backoff.next())
+            if deadline.expired():
+                code = codes.LEADER_NOT_AVAILABLE if known else codes.UNKNOWN_TOPIC_OR_PARTITION
+                raise codes.error_for(
+                    code, f"{tp[0]}/{tp[1]} has no leader after {deadline.timeout_s:g} s"
+                )
+            await self.refresh(deadline.left(), [tp[0]])
+
+    # --- requests ---
+
+    async def connection(self, node_id: int, purpose: str = MAIN) -> BrokerConnection:
+        """Return an open connection to a broker, one for each purpose.
+
+        Waits out the broker's backoff, then tries once. Raises ConnectionLost
+        or KafkaTimeout when it cannot be reached, or is not in the cluster.
+        """
+        node = self.cluster.brokers.get(node_id)
+        if node is None:
+            self.request_refresh()
+            raise ConnectionLost(f"node {node_id} is not in the cluster, as far as is known")
+        return await self._nodes.get(node, purpose)
+
+    async def request(
+        self,
+        name: str,
+        /,
+        *,
+        node: Where = ANY,
+        timeout_s: float | None = None,
+        retry: bool = True,
+        purpose: str | None = None,
+        errors: Callable[[Any], Iterable[int]] | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Send a control-plane request to where it belongs; return the answer.
+
+        retry=True: lost connections, timeouts and retriable error codes are
+        tried again until timeout_s (default: the request timeout), each after
+        finding the coordinator, controller or leader anew where the code says
+        so. A code that is not retriable, or still there at the end, raises
+        BrokerError. With `errors`, which lists the codes inside an answer, the
+        answer is returned instead, for its caller to look at them one by one.
+        Codes that say "not the leader" are never retried at a given broker.
+
+        retry=False: one attempt, the answer is returned with whatever codes it has.
+        """
+        deadline = Deadline(self.request_timeout_s if timeout_s is None else timeout_s)
+        backoff = Backoff(*self._retry_s)
+        if not retry:
+            return await self._attempt(name, node, purpose, deadline, deadline.timeout_s, fields)
+        while True:
+            try:
+                answer = await self._attempt(
+                    name, node, purpose, deadline, self.request_timeout_s, fields
+                )
+            except (ConnectionLost, KafkaTimeout, CorruptFrame) as exc:
+                self._forget(node)
+                delay_s = backoff.next()
+                if self._closed or deadline.left() <= delay_s:
+                    raise
+                logger.debug("%s will be tried again: %s", name, exc)
+                await asyncio.sleep(delay_s)
+                continue
+            bad = self._first_error(answer, errors)
+            if bad is None:
+                return answer
+            delay_s = backoff.next()
+            if self._may_retry(bad, node) and deadline.left() > delay_s:
+                await asyncio.sleep(delay_s)
+                continue
+            if errors is not None:
+                return answer
+            raise codes.error_for(bad.code, _detail(name, node, answer))
+
+    async def coordinator(self, kind: str, key: str, timeout_s: float | None = None) -> int:
+        """Return the node id of the coordinator of a group ("group") or transaction ("txn").
+
+        Cached until `forget_coordinator`. Raises BrokerError when the cluster
+        names none in time (default: the request timeout).
+        """
+        cached = self._coordinators.get((kind, key))
+        if cached is not None and cached in self.cluster.brokers:
+            return cached
+        answer = await self.request(
+            "FindCoordinator",
+            timeout_s=timeout_s,
+            errors=lambda found: [_coordinator_of(found).error_code],
+            key=key,
+            key_type=_COORDINATOR_TYPES[kind],
+            coordinator_keys=[key],
+        )
+        found = _coordinator_of(answer)
+        if found.error_code:
+            detail = f"coordinator of {kind} {key!r}: {found.error_message or 'none named'}"
+            raise codes.error_for(found.error_code, detail)
+        if found.node_id not in self.cluster.brokers:
+            node = Node(found.node_id, found.host, found.port)
+            self._metadata.replace(self.cluster.with_leaders({}, [node]))
+        self._coordinators[kind, key] = found.node_id
+        return int(found.node_id)
+
+    def forget_coordinator(self, kind: str, key: str) -> None:
+        """Look the coordinator up anew next time: it was lost, or said it is not the one."""
+        self._coordinators.pop((kind, key), None)
+
+    # --- inside ---
+
+    @property
+    def _metadata(self) -> Metadata:
+        self._check_started()
+        assert self._metadata_ is not None
+        return self._metadata_
+
+    @property
+    def _nodes(self) -> Nodes:
+        self._check_started()
+        assert self._nodes_ is not None
+        return self._nodes_
+
+    def _check_started(self) -> None:
+        if self._closed:
+            raise ConnectionLost("the client is closed")
+        if self._nodes_ is None:
+            raise NotReady("the client is not started")
+
+    def _make_connection(self, node: Node) -> BrokerConnection:
+        return BrokerConnection(
+            node.host,
+            node.port,
+            node_id=node.node_id if node.node_id >= 0 else None,
+            client_id=self.client_id,
+            dialer=self._dialer,
+            request_timeout_s=self.request_timeout_s,
+            max_idle_s=self._max_idle_s,
+        )
+
+    async def _attempt(
+        self,
+        name: str,
+        node: Where,
+        purpose: str | None,
+        deadline: Deadline,
+        answer_s: float,
+        fields: dict[str, Any],
+    ) -> Any:
+        """Find the broker, connect, send once; all of it within the deadline."""
+        try:
+            async with asyncio.timeout(deadline.left()):
+                node_id = await self._locate(node, deadline)
+                if purpose is None:
+                    purpose = node[0] if isinstance(node, tuple) else MAIN
+                connection = await self.connection(node_id, purpose)
+                return await connection.request(name, answer_s, **fields)
+        except TimeoutError as exc:
+            if isinstance(exc, KafkaTimeout):
+                raise
+            raise KafkaTimeout(
+                f"{name} to {node!r}: not answered within {deadline.timeout_s:g} s"
+            ) from exc
+
+    async def _locate(self, node: Where, deadline: Deadline) -> int:
+        if isinstance(node, int):
+            return node
+        if isinstance(node, tuple):
+            return await self.coordinator(node[0], node[1], deadline.left())
+        cluster = self.cluster
+        if node is CONTROLLER:
+            if cluster.controller_id not in cluster.brokers:
+                cluster = await self.refresh(deadline.left(), [])
+            if cluster.controller_id in cluster.brokers:
+                return cluster.controller_id
+            raise ConnectionLost("the cluster has no controller")
+        best = self._nodes.choose(_shuffled(cluster.brokers.values()))
+        if not best:
+            raise ConnectionLost("no broker is known")
+        return best[0].node_id
+
+    def _forget(self, node: Where) -> None:
+        """Doubt what led to a broker that did not answer."""
+        if isinstance(node, tuple):
+            self.forget_coordinator(*node)
+        self.request_refresh()
+
+    def _first_error(
+        self, answer: Any, errors: Callable[[Any], Iterable[int]] | None
+    ) -> codes.Code | None:
+        """Return the error to act on, a retriable one first, None when there is none."""
+        found = [getattr(answer, "error_code", 0)] if errors is None else errors(answer)
+        bad = [codes.lookup(code) for code in found if code]
+        return next((code for code in bad if code.retriable), bad[0] if bad else None)
+
+    def _may_retry(self, error: codes.Code, node: Where) -> bool:
+        if error.refresh == "coordinator" and isinstance(node, tuple):
+            self.forget_coordinator(*node)
+        elif error.refresh:
+            self.request_refresh()
+            if error.refresh == "metadata" and isinstance(node, int):
+                return False
+        return error.retriable
+
+    async def _ask_metadata(self, topics: list[str] | None) -> Any:
+        """Ask one broker after the other, then the bootstrap servers."""
+        failure: KafkaError = NoBrokersAvailable("no broker is known")
+        for node in self._nodes.choose(_shuffled(self.cluster.brokers.values())):
+            try:
+                async with asyncio.timeout(_METADATA_PATIENCE_S):
+                    connection = await self._nodes.get(node)
+                    answer = await self._metadata_request(connection, topics)
+            except TimeoutError as exc:
+                failure = KafkaTimeout(f"node {node.node_id} did not tell metadata: {exc}")
+            except KafkaError as exc:
+                failure = exc
+            else:
+                if getattr(answer, "error_code", 0) != codes.REBOOTSTRAP_REQUIRED:
+                    self._nodes.retain({b.node_id: Node(*_address(b)) for b in answer.brokers})
+                    return answer
+                failure = codes.error_for(codes.REBOOTSTRAP_REQUIRED)
+                break
+        # All that we know of are gone: they may have moved, every one (KIP-899, KIP-1102).
+        logger.debug("Back to the bootstrap servers: %s", failure)
+        answer = await self._bootstrap(topics, Deadline(0.0))
+        self._nodes.retain({b.node_id: Node(*_address(b)) for b in answer.brokers})
+        return answer
+
+    async def _bootstrap(self, topics: list[str] | None, deadline: Deadline) -> Any:
+        """Ask the bootstrap servers in turn until one answers or the deadline passes."""
+        backoff = Backoff(*self._retry_s)
+        while True:
+            failures: dict[str, KafkaError] = {}
+            servers = _shuffled(self.bootstrap_servers)
+            for position, (host, port) in enumerate(servers):
+                # a share of the time for each server, so that a dead first one leaves some
+                patience_s = max(1.0, deadline.left() / (len(servers) - position))
+                try:
+                    return await self._bootstrap_from(
+                        host, port, topics, min(patience_s, CONNECT_TIMEOUT_S)
+                    )
+                except KafkaError as exc:
+                    failures[f"{host}:{port}"] = exc
+            delay_s = backoff.next()
+            if all(not failure.retriable for failure in failures.values()):
+                raise next(iter(failures.values()))
+            if deadline.left() <= delay_s:
+                raise NoBrokersAvailable(
+                    "no broker could be reached"
+                    + (f" within {deadline.timeout_s:g} s" if deadline.timeout_s else "")
+                    + ": "
+                    + "; ".join(f"{server} ({error})" for server, error in failures.items())
+                ) from next(iter(failures.values()))
+            await asyncio.sleep(delay_s)
+
+    async def _bootstrap_from(
+        self, host: str, port: int, topics: list[str] | None, timeout_s: float
+    ) -> Any:
+        connection = self._make_connection(Node(-1, host, port))
+        kept = False
+        try:
+            await connection.open(timeout_s)
+            answer = await self._metadata_request(connection, topics, timeout_s)
+            if not answer.brokers:
+                raise ConnectionLost(f"{host}:{port} knows no brokers yet")
+            for broker in answer.brokers:
+                node = Node(*_address(broker))
+                if (node.host, node.port) == (host, port):
+                    kept = self._nodes.adopt(node, connection)
+            return answer
+        finally:
+            if not kept:
+                connection.close()
+                await connection.wait_closed()
+
+    async def _metadata_request(
+        self, connection: BrokerConnection, topics: list[str] | None, timeout_s: float | None = None
+    ) -> Any:
+        return await connection.request(
+            "Metadata",
+            timeout_s,
+            topics=None if topics is None else [{"name": name} for name in topics],
+            allow_auto_topic_creation=self._auto_create,
+        )
+
+    def _metadata_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        logger.error("The metadata task of %s died", self.client_id, exc_info=error)
+        self._closed = True
+        if self._metadata_ is not None:
+            self._metadata_.fail(ConnectionLost(f"the metadata task died: {error!r}"))
+
+
+def parse_servers(servers: str | Sequence[str]) -> list[tuple[str, int]]:
+    """Return (host, port) of "host:port,[::1]:port,host"; the port is 9092 where left out.
+
+    Raises ImproperlyConfigured for an empty list or a port that is no number.
+    """
+    parts = servers.split(",") if isinstance(servers, str) else list(servers)
+    found = []
+    for part in (part.strip() for part in parts):
+        if not part:
+            continue
+        host, colon, port = part.rpartition(":")
+        if not colon or part.endswith("]"):
+            host, port = part, str(DEFAULT_PORT)
+        if host.startswith("["):
+            host = host.strip("[]")
+        elif ":" in host:  # an IPv6 address without brackets has no port
+            host, port = part, str(DEFAULT_PORT)
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ImproperlyConfigured(f"{part!r} is no bootstrap server: host:port is needed")
+        found.append((host, int(port)))
+    if not found:
+        raise ImproperlyConfigured("no bootstrap server is named")
+    return found
+
+
+def _shuffled(items: Iterable[_T]) -> list[_T]:
+    found = list(items)
+    random.shuffle(found)
+    return found
+
+
+def _address(broker: Any) -> tuple[int, str, int, str | None]:
+    return broker.node_id, broker.host, broker.port, broker.rack
+
+
+def _coordinator_of(answer: Any) -> Any:
+    """Return the part that tells of the one key: nested since version 4."""
+    if answer.coordinators:
+        return answer.coordinators[0]
+    return answer
+
+
+def _detail(name: str, node: Where, answer: Any) -> str:
+    message = getattr(answer, "error_message", None)
+    return f"{name} to {node!r}" + (f": {message}" if message else "")
