@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import ssl
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from faustc.client import codes
 from faustc.client.backoff import Backoff, Deadline
 from faustc.client.cluster import Cluster, Node
 from faustc.client.connection import BrokerConnection, library_version
 from faustc.client.dialer import Dialer
+from faustc.client.directory import Directory, parse_servers
 from faustc.client.metadata import Metadata, wait_for_topic
-from faustc.client.nodes import CONNECT_TIMEOUT_S, MAIN, Nodes
+from faustc.client.nodes import MAIN, Nodes
 from faustc.exceptions import (
     ConnectionLost,
     CorruptFrame,
-    ImproperlyConfigured,
-    KafkaError,
     KafkaTimeout,
-    NoBrokersAvailable,
     NotReady,
 )
 from faustc.types import TopicPartition
 
 logger = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 
 class _Where:
@@ -54,11 +50,6 @@ _COORDINATOR_TYPES = {GROUP: 0, TXN: 1}
 # Where a request goes: any broker, the controller, a broker by number, or the
 # coordinator of ("group", group id) or ("txn", transactional id).
 Where = _Where | int | tuple[str, str]
-
-DEFAULT_PORT = 9092
-# A metadata answer that takes longer is asked of another broker; the slow
-# connection keeps its own, longer, deadline.
-_METADATA_PATIENCE_S = 5.0
 
 
 class Client:
@@ -122,8 +113,15 @@ class Client:
             backoff_max_s=self._reconnect_s[1],
             on_lost=self.request_refresh,
         )
+        directory = Directory(
+            self.bootstrap_servers,
+            self._nodes_,
+            self._make_connection,
+            allow_auto_topic_creation=self._auto_create,
+            retry_s=self._retry_s,
+        )
         self._metadata_ = Metadata(
-            self._ask_metadata,
+            lambda topics: directory.ask(self.cluster, topics),
             max_age_s=self._metadata_max_age_s,
             backoff_s=self._retry_s[0],
             backoff_max_s=self._retry_s[1],
@@ -136,7 +134,7 @@ class Client:
         topics = None if self._wanted_at_start is None else sorted(self._wanted_at_start)
         deadline = Deadline(self.request_timeout_s if timeout_s is None else timeout_s)
         try:
-            self._metadata_.apply(await self._bootstrap(topics, deadline), topics)
+            self._metadata_.apply(await directory.reach(topics, deadline), topics)
         except BaseException:
             await self.close()
             raise
@@ -418,7 +416,7 @@ class Client:
             if cluster.controller_id in cluster.brokers:
                 return cluster.controller_id
             raise ConnectionLost("the cluster has no controller")
-        best = self._nodes.choose(_shuffled(cluster.brokers.values()))
+        best = self._nodes.choose(cluster.brokers.values())
         if not best:
             raise ConnectionLost("no broker is known")
         return best[0].node_id
@@ -446,87 +444,6 @@ class Client:
                 return False
         return error.retriable
 
-    async def _ask_metadata(self, topics: list[str] | None) -> Any:
-        """Ask one broker after the other, then the bootstrap servers."""
-        failure: KafkaError = NoBrokersAvailable("no broker is known")
-        for node in self._nodes.choose(_shuffled(self.cluster.brokers.values())):
-            try:
-                async with asyncio.timeout(_METADATA_PATIENCE_S):
-                    connection = await self._nodes.get(node)
-                    answer = await self._metadata_request(connection, topics)
-            except TimeoutError as exc:
-                failure = KafkaTimeout(f"node {node.node_id} did not tell metadata: {exc}")
-            except KafkaError as exc:
-                failure = exc
-            else:
-                if getattr(answer, "error_code", 0) != codes.REBOOTSTRAP_REQUIRED:
-                    self._nodes.retain({b.node_id: Node(*_address(b)) for b in answer.brokers})
-                    return answer
-                failure = codes.error_for(codes.REBOOTSTRAP_REQUIRED)
-                break
-        # All that we know of are gone: they may have moved, every one (KIP-899, KIP-1102).
-        logger.debug("Back to the bootstrap servers: %s", failure)
-        answer = await self._bootstrap(topics, Deadline(0.0))
-        self._nodes.retain({b.node_id: Node(*_address(b)) for b in answer.brokers})
-        return answer
-
-    async def _bootstrap(self, topics: list[str] | None, deadline: Deadline) -> Any:
-        """Ask the bootstrap servers in turn until one answers or the deadline passes."""
-        backoff = Backoff(*self._retry_s)
-        while True:
-            failures: dict[str, KafkaError] = {}
-            servers = _shuffled(self.bootstrap_servers)
-            for position, (host, port) in enumerate(servers):
-                # a share of the time for each server, so that a dead first one leaves some
-                patience_s = max(1.0, deadline.left() / (len(servers) - position))
-                try:
-                    return await self._bootstrap_from(
-                        host, port, topics, min(patience_s, CONNECT_TIMEOUT_S)
-                    )
-                except KafkaError as exc:
-                    failures[f"{host}:{port}"] = exc
-            delay_s = backoff.next()
-            if all(not failure.retriable for failure in failures.values()):
-                raise next(iter(failures.values()))
-            if deadline.left() <= delay_s:
-                raise NoBrokersAvailable(
-                    "no broker could be reached"
-                    + (f" within {deadline.timeout_s:g} s" if deadline.timeout_s else "")
-                    + ": "
-                    + "; ".join(f"{server} ({error})" for server, error in failures.items())
-                ) from next(iter(failures.values()))
-            await asyncio.sleep(delay_s)
-
-    async def _bootstrap_from(
-        self, host: str, port: int, topics: list[str] | None, timeout_s: float
-    ) -> Any:
-        connection = self._make_connection(Node(-1, host, port))
-        kept = False
-        try:
-            await connection.open(timeout_s)
-            answer = await self._metadata_request(connection, topics, timeout_s)
-            if not answer.brokers:
-                raise ConnectionLost(f"{host}:{port} knows no brokers yet")
-            for broker in answer.brokers:
-                node = Node(*_address(broker))
-                if (node.host, node.port) == (host, port):
-                    kept = self._nodes.adopt(node, connection)
-            return answer
-        finally:
-            if not kept:
-                connection.close()
-                await connection.wait_closed()
-
-    async def _metadata_request(
-        self, connection: BrokerConnection, topics: list[str] | None, timeout_s: float | None = None
-    ) -> Any:
-        return await connection.request(
-            "Metadata",
-            timeout_s,
-            topics=None if topics is None else [{"name": name} for name in topics],
-            allow_auto_topic_creation=self._auto_create,
-        )
-
     def _metadata_ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             return
@@ -535,41 +452,6 @@ class Client:
         self._closed = True
         if self._metadata_ is not None:
             self._metadata_.fail(ConnectionLost(f"the metadata task died: {error!r}"))
-
-
-def parse_servers(servers: str | Sequence[str]) -> list[tuple[str, int]]:
-    """Return (host, port) of "host:port,[::1]:port,host"; the port is 9092 where left out.
-
-    Raises ImproperlyConfigured for an empty list or a port that is no number.
-    """
-    parts = servers.split(",") if isinstance(servers, str) else list(servers)
-    found = []
-    for part in (part.strip() for part in parts):
-        if not part:
-            continue
-        host, colon, port = part.rpartition(":")
-        if not colon or part.endswith("]"):
-            host, port = part, str(DEFAULT_PORT)
-        if host.startswith("["):
-            host = host.strip("[]")
-        elif ":" in host:  # an IPv6 address without brackets has no port
-            host, port = part, str(DEFAULT_PORT)
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ImproperlyConfigured(f"{part!r} is no bootstrap server: host:port is needed")
-        found.append((host, int(port)))
-    if not found:
-        raise ImproperlyConfigured("no bootstrap server is named")
-    return found
-
-
-def _shuffled(items: Iterable[_T]) -> list[_T]:
-    found = list(items)
-    random.shuffle(found)
-    return found
-
-
-def _address(broker: Any) -> tuple[int, str, int, str | None]:
-    return broker.node_id, broker.host, broker.port, broker.rack
 
 
 def _coordinator_of(answer: Any) -> Any:

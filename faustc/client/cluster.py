@@ -128,7 +128,7 @@ class Cluster:
         brokers = {
             b.node_id: Node(b.node_id, b.host, b.port, b.rack or None)
             for b in answer.brokers or ()
-            if b.host
+            if b.host and 0 < b.port < 65536
         }
         topics = {} if asked is None else dict(self._topics)
         for found in answer.topics or ():

@@ -83,6 +83,7 @@ class BrokerConnection:
         self.closed = False
         self.on_closed: Callable[[BrokerConnection], None] | None = None  # called once, by close
         self.close_reason: BaseException | None = None
+        self.quiet = False  # closed by us, or unused: nobody needs to hear of it
         self._dialer = dialer or Dialer()
         self._request_timeout_s = request_timeout_s
         self._max_idle_s = max_idle_s
@@ -227,6 +228,7 @@ class BrokerConnection:
         if self.closed:
             return
         self.closed = True
+        self.quiet = self.quiet or reason is None
         self.close_reason = reason or ConnectionLost(f"{self.host}:{self.port}: closed by us")
         for timer in (self._timer, self._unmute):
             if timer is not None:
@@ -261,6 +263,9 @@ class BrokerConnection:
                 return
             except NotImplementedError:
                 pass  # a loop without add_reader, such as Windows' proactor
+            except BaseException:
+                sock.close()
+                raise
         self._link = await TransportLink.start(
             sock,
             self._loop,
@@ -382,12 +387,10 @@ class BrokerConnection:
             idle_at = self._last_used + self._max_idle_s
             if now < idle_at:
                 self._schedule(idle_at)
-            else:
-                self.close(
-                    ConnectionLost(
-                        f"{self.host}:{self.port}: closed after {self._max_idle_s:g} s unused"
-                    )
-                )
+                return
+            self.quiet = True
+            unused = f"closed after {self._max_idle_s:g} s unused"
+            self.close(ConnectionLost(f"{self.host}:{self.port}: {unused}"))
             return
         late = [waiter for waiter in self._waiting if waiter.deadline <= now]
         if not late:

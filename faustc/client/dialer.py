@@ -39,7 +39,8 @@ class Dialer:
                     try:
                         return await self._connect(family, kind, proto, address)
                     except OSError as exc:
-                        failures.append(f"{address[0]}: {os.strerror(exc.errno) if exc.errno else exc}")
+                        why = os.strerror(exc.errno) if exc.errno else str(exc)
+                        failures.append(f"{address[0]}: {why}")
         except TimeoutError as exc:
             tried = f" ({'; '.join(failures)})" if failures else ""
             raise KafkaTimeout(
@@ -53,9 +54,10 @@ class Dialer:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as exc:
+        except (OSError, UnicodeError) as exc:  # the latter for a name that IDNA cannot encode
+            why = getattr(exc, "strerror", None) or exc
             raise ConnectionLost(
-                f"no connection to {host}:{port}: the name is not known ({exc.strerror or exc})"
+                f"no connection to {host}:{port}: the name is not known ({why})"
             ) from exc
         return [(int(f), int(k), p, name, address) for f, k, p, name, address in found]
 

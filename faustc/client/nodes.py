@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Iterable, Mapping
 
 from faustc.client.backoff import Backoff
@@ -46,6 +47,10 @@ class _Slot:
         self.lock = asyncio.Lock()
         self.failures = 0
         self.error: KafkaError | None = None
+
+    @property
+    def unused(self) -> bool:
+        return self.connection is None and not self.lock.locked()
 
 
 class Nodes:
@@ -95,6 +100,10 @@ class Nodes:
                 slot.error = exc
                 self._note_failure(node, peer, exc)
                 raise
+            except asyncio.CancelledError:
+                # The caller's patience ended: others had better try another broker first.
+                peer.retry_at = self._loop.time() + peer.backoff.next()
+                raise
             slot.connection = connection
             self._note_success(node, peer)
             return connection
@@ -114,7 +123,7 @@ class Nodes:
         """Return the brokers, best first, for a request that any can answer.
 
         Idle connections, then busy ones by load, then brokers not yet tried,
-        last those that failed lately.
+        last those that failed lately; equals in random order.
         """
         now = self._loop.time()
 
@@ -128,26 +137,30 @@ class Nodes:
                 return (1, 0.0)
             return (2, peer.retry_at)
 
-        return sorted(brokers, key=rank)
+        shuffled = list(brokers)
+        random.shuffle(shuffled)
+        return sorted(shuffled, key=rank)
 
     def retain(self, brokers: Mapping[int, Node]) -> None:
-        """Close the connections to brokers that left the cluster or moved to another address."""
-        for (node_id, _), slot in self._slots.items():
+        """Close the connections to brokers that moved to another address, or left.
+
+        One that is missing may only be unknown to a broker that is behind, or
+        be on its way down with our answers still to come: not while requests wait.
+        """
+        for (node_id, _), slot in list(self._slots.items()):
             connection = slot.connection
             if connection is None or connection.closed:
                 continue
             node = brokers.get(node_id)
-            if node is None or (node.host, node.port) != (connection.host, connection.port):
-                connection.close(
-                    ConnectionLost(f"node {node_id} is no longer at its address, or left")
-                )
-        for key in [
-            key
-            for key, slot in self._slots.items()
-            if key[0] not in brokers and not slot.lock.locked()
-        ]:
+            if node is None and not connection.in_flight:
+                connection.close(ConnectionLost(f"node {node_id} left the cluster"))
+            elif node is not None and self._usable(slot, node) is None:
+                moved = f"node {node_id} is now at {node.host}:{node.port}"
+                connection.close(ConnectionLost(moved))
+        for key in [k for k, slot in self._slots.items() if k[0] not in brokers and slot.unused]:
             del self._slots[key]
-            self._peers.pop(key[0], None)
+        for node_id in self._peers.keys() - brokers.keys():
+            del self._peers[node_id]
 
     async def close(self) -> None:
         """Close all connections and wait until their descriptors are given back."""
@@ -193,6 +206,8 @@ class Nodes:
             return
         for key in [k for k, slot in self._slots.items() if slot.connection is connection]:
             self._slots[key].connection = None
+        if connection.quiet:
+            return
         peer = self._peer(connection.node_id)
         peer.retry_at = self._loop.time() + peer.backoff.next()
         logger.info(
