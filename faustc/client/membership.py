@@ -1,0 +1,560 @@
+"""The life of one member of a consumer group, as a table of states and the moves between them.
+
+Runs on the membership's own loop (see host.py), so that heartbeats go out and
+rebalances are answered while user code blocks its loop. Follows the Java
+client where Kafka leaves a choice; what a member may still do with a partition
+is decided in holdings.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import re
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from faustc.client import codes, wire
+from faustc.client.assignors import Assignment, Assignor
+from faustc.client.backoff import Backoff, Deadline
+from faustc.client.client import Client
+from faustc.client.cluster import Cluster
+from faustc.client.coordinator import (
+    Coordinator,
+    GroupMetadata,
+    Joined,
+    MemberIdRequired,
+    commit_offsets,
+)
+from faustc.client.holdings import NOTHING, Holdings, Partitions, named
+from faustc.client.leader import Leader
+from faustc.exceptions import (
+    BrokerError,
+    CommitFailed,
+    ConnectionLost,
+    KafkaError,
+    KafkaTimeout,
+)
+from faustc.types import OffsetAndMetadata, TopicPartition
+
+__all__ = ["MOVES", "Membership", "State", "Terms"]
+
+logger = logging.getLogger(__name__)
+
+
+class State(enum.Enum):
+    """Where a member stands with its group."""
+
+    UNJOINED = "unjoined"
+    REVOKING = "revoking"
+    JOINING = "joining"
+    SYNCING = "syncing"
+    STABLE = "stable"
+    STALLED = "stalled"
+    LEAVING = "leaving"
+    LEFT = "left"
+    FAILED = "failed"
+
+
+#             .---------------------------(rebalance)---------------------------.
+#             v                                                                 |
+# UNJOINED -> REVOKING -> JOINING ------------> SYNCING --------------------> STABLE
+#    ^  ^     (eager:     (waits for the        (waits for the leader's         |
+#    |  |      the user    other members)        assignment)                    |
+#    |  |      lets go)      |                     |                            |
+#    |  '------'-------------'---------------------'--(error: after a backoff)--'
+#    |
+#    '------- STALLED <- any of them: the user did not poll; joins again when it does
+#
+# any -> LEAVING -> LEFT: stop() was called.     any -> FAILED: never to be had again
+_END = {State.LEAVING, State.FAILED}
+_OUT = {State.UNJOINED, State.STALLED, *_END}
+MOVES: Mapping[State, set[State]] = {
+    State.UNJOINED: {State.REVOKING, State.STALLED, *_END},
+    State.REVOKING: {State.JOINING, *_OUT},
+    State.JOINING: {State.SYNCING, *_OUT},
+    State.SYNCING: {State.STABLE, *_OUT},
+    State.STABLE: {State.REVOKING, *_OUT},
+    State.STALLED: {State.UNJOINED, *_END},
+    State.LEAVING: {State.LEFT},
+    State.LEFT: set(),
+    State.FAILED: {State.LEAVING},
+}
+
+_REBALANCING = {State.UNJOINED, State.JOINING, State.SYNCING}
+
+# Codes after which the member is a stranger to its coordinator.
+_UNKNOWN = {codes.UNKNOWN_MEMBER_ID, codes.ILLEGAL_GENERATION}
+# Codes after which the same thing is tried again, after a backoff.
+_AGAIN = {codes.REBALANCE_IN_PROGRESS}
+
+SLOW_REBALANCE_LOG_S = 10.0
+
+
+class Terms(NamedTuple):
+    """On what terms a member is in its group; lengths are in milliseconds."""
+
+    group_id: str
+    group_instance_id: str | None = None
+    rack: str | None = None
+    session_timeout_ms: int = 45_000
+    heartbeat_interval_ms: int = 3_000
+    rebalance_timeout_ms: int = 60_000
+    max_poll_interval_ms: int = 300_000
+    request_timeout_ms: int = 40_000
+    retry_backoff_ms: int = 100
+    retry_backoff_max_ms: int = 1_000
+
+    @property
+    def patience_ms(self) -> int:
+        """How long the group waits for this member in a rebalance (as in the Java client)."""
+        return max(self.rebalance_timeout_ms, self.max_poll_interval_ms)
+
+
+class Membership:
+    """One member of one group; everything in it runs on one loop, except `last_poll`.
+
+    It must never give up a partition without telling the user, nor let an offset be
+    committed for one that is not its own any more.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        terms: Terms,
+        assignors: Sequence[Assignor],
+        holdings: Holdings,
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self._client = client
+        self._terms = terms
+        self._assignors = {assignor.name: assignor for assignor in assignors}
+        # One that cannot cooperate makes everybody stop: which of them the group
+        # picks is known only after we joined, and then it would be too late to let go.
+        self.cooperative = all(assignor.cooperative for assignor in assignors)
+        self.holdings = holdings
+        self._on_failure = on_failure
+        self._leader = Leader(client, self._assignors, terms.group_id)
+        self._coordinator = Coordinator(client, terms.group_id, terms.group_instance_id)
+        self._backoff = Backoff(terms.retry_backoff_ms / 1000, terms.retry_backoff_max_ms / 1000)
+        self.state = State.UNJOINED
+        self._since = time.monotonic()
+        self.generation = -1
+        self.member_id = ""
+        self.protocol: str | None = None
+        self.is_leader = False
+        self.failure: Exception | None = None
+        self.last_poll = time.monotonic()
+        self._pattern: re.Pattern[str] | None = None
+        self._wanted: frozenset[str] = frozenset()
+        self.topics: frozenset[str] = frozenset()
+        self._claimed: Partitions = NOTHING
+        self._rejoin = asyncio.Event()
+        self._reason = "first join"
+        self._polled = asyncio.Event()
+        self._logged_slow_s = 0.0
+        self._log_trouble_at = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- what the owner calls ---
+
+    def start(self) -> None:
+        """Begin to join; runs until `leave` or `failure`."""
+        self.last_poll = time.monotonic()
+        self._client.on_metadata.append(self._look_at)
+        for work in (self._live, self._beat, self.holdings.run):
+            self._tasks.append(asyncio.create_task(self._guarded(work), name=work.__qualname__))
+
+    def subscribe(self, topics: Collection[str], pattern: re.Pattern[str] | None) -> None:
+        """Change what is subscribed to; joins again if that makes a difference."""
+        self._wanted, self._pattern = frozenset(topics), pattern
+        self._leader.watch(self._wanted, everything=pattern is not None)
+        self._resolve(self._client.cluster)
+
+    async def leave(self, timeout_s: float) -> None:
+        """Let the user let go of everything, tell the group, and end."""
+        deadline = Deadline(timeout_s)
+        if self.state in (State.LEAVING, State.LEFT):
+            return
+        self._move(State.LEAVING)
+        live, _, tell = self._tasks or (None, None, None)
+        if live is not None:
+            await _cancel([live])  # the heart beats on while the user lets go
+        self.holdings.give(NOTHING)
+        if tell is None or tell.done():
+            deadline = Deadline(0)
+        if not await self.holdings.until(lambda: not self.holdings.held, deadline.left()):
+            logger.warning(
+                "%s: leaving although %s",
+                self._label,
+                self._awaited() or "partitions are still held",
+            )
+        await _cancel(self._tasks)
+        await self._say_goodbye("the consumer is closed", max(deadline.left(), 0.5))
+        self.generation, self.member_id = -1, ""
+        self._move(State.LEFT)
+
+    def polled(self) -> None:
+        """Wake up a member that had stalled; called after `last_poll` was set."""
+        self._polled.set()
+
+    async def commit(
+        self, offsets: Mapping[TopicPartition, OffsetAndMetadata], timeout_s: float
+    ) -> None:
+        """Commit as this member, through a rebalance if the partitions stay ours.
+
+        Raises CommitFailed where they are not (any more).
+        """
+        deadline = Deadline(timeout_s)
+        backoff = Backoff(0.05, 1.0)
+        losses = self.holdings.losses
+        tried = -1
+
+        def identity() -> GroupMetadata:
+            nonlocal tried
+            gone = offsets.keys() - self.holdings.ours
+            if gone or losses != self.holdings.losses:
+                raise CommitFailed(
+                    f"group {self._terms.group_id} has taken {named(frozenset(gone or offsets))} "
+                    "from this member; whoever has it goes on from the last commit"
+                )
+            tried = self.generation
+            return self.metadata
+
+        while True:
+            try:
+                return await commit_offsets(
+                    self._client,
+                    self._terms.group_id,
+                    offsets,
+                    timeout_s=deadline.left(),
+                    identity=identity,
+                )
+            except BrokerError as exc:
+                if exc.code == codes.FENCED_INSTANCE_ID:
+                    self._fail(exc)
+                    raise CommitFailed(str(exc)) from exc
+                if exc.code == codes.REBALANCE_IN_PROGRESS:
+                    self._ask_rejoin("a commit met a rebalance")
+                elif exc.code not in _UNKNOWN:
+                    raise
+                # In the middle of a rebalance our generation is old without us being strangers.
+                elif tried == self.generation and self.state not in _REBALANCING:
+                    self._lose(str(exc), forget_member=exc.code == codes.UNKNOWN_MEMBER_ID)
+            await deadline.sleep(backoff.next())
+            deadline.check(f"the commit for group {self._terms.group_id}")
+
+    @property
+    def metadata(self) -> GroupMetadata:
+        """Who we are to the coordinator now."""
+        return GroupMetadata(
+            self._terms.group_id, self.generation, self.member_id, self._terms.group_instance_id
+        )
+
+    # --- the round: revoke, join, sync, stay ---
+
+    async def _live(self) -> None:
+        while self.state is not State.FAILED:
+            if not self._wanted and self._pattern is None:
+                await self._rejoin.wait()
+            if self.state is State.STALLED:
+                await self._wait_for_poll()
+            try:
+                await self._round()
+            except (ConnectionLost, KafkaTimeout) as exc:
+                self._trouble(exc)
+            except BrokerError as exc:
+                if exc.code in _UNKNOWN:
+                    self._lose(f"{exc}", forget_member=exc.code == codes.UNKNOWN_MEMBER_ID)
+                elif exc.code not in _AGAIN and not exc.retriable:
+                    raise
+                else:
+                    self._trouble(exc)
+            else:
+                continue
+            if self.state not in (State.STALLED, State.UNJOINED):
+                self._move(State.UNJOINED)
+            await asyncio.sleep(self._backoff.next())
+
+    async def _round(self) -> None:
+        self._rejoin.clear()
+        self._move(State.REVOKING)
+        if not self.cooperative:
+            self.holdings.give(NOTHING)
+            await self.holdings.until(lambda: not self.holdings.ours)
+        if self._moved_on(State.REVOKING):
+            return
+        self._move(State.JOINING)
+        joined = await self._join()
+        if self._moved_on(State.JOINING):
+            return
+        self._move(State.SYNCING)
+        self.generation, self.member_id = joined.generation, joined.member_id
+        self.protocol, self.is_leader = joined.protocol, joined.is_leader
+        blob = await self._coordinator.sync(
+            joined.generation,
+            joined.member_id,
+            joined.protocol,
+            await self._share_out(joined),
+            timeout_s=self._terms.patience_ms / 1000 + 5,
+        )
+        if self._moved_on(State.SYNCING):
+            return
+        self._move(State.STABLE)
+        self._backoff.reset()
+        self._take(joined, wire.decode_assignment(blob))
+        await self._rejoin.wait()
+
+    async def _join(self) -> Joined:
+        # What is on its way to the user counts too: nobody else has it.
+        self._claimed = (self.holdings.ours | self.holdings.target) if self.cooperative else NOTHING
+        topics = tuple(sorted(self.topics))
+        protocols = []
+        for assignor in self._assignors.values():
+            subscription = wire.Subscription(
+                topics=topics,
+                user_data=assignor.user_data(topics, self._claimed, self.generation) or b"",
+                owned=tuple(sorted(self._claimed)),
+                generation=self.generation if self._claimed else -1,
+                rack=self._terms.rack,
+            )
+            protocols.append((assignor.name, wire.encode_subscription(subscription)))
+        logger.info("%s: joining (%s)", self._label, self._reason)
+        while True:
+            try:
+                return await self._coordinator.join(
+                    self.member_id,
+                    protocols,
+                    session_timeout_ms=self._terms.session_timeout_ms,
+                    rebalance_timeout_ms=self._terms.patience_ms,
+                    reason=self._reason,
+                    timeout_s=self._terms.patience_ms / 1000 + 5,
+                )
+            except MemberIdRequired as exc:
+                if self.member_id:
+                    raise
+                self.member_id = exc.member_id
+
+    async def _share_out(self, joined: Joined) -> dict[str, bytes]:
+        if not joined.is_leader:
+            return {}
+        timeout_s = self._terms.request_timeout_ms / 1000
+        return await self._leader.share_out(joined, self._wanted, timeout_s)
+
+    def _take(self, joined: Joined, assigned: wire.Assigned) -> None:
+        target = frozenset(assigned.partitions)
+        assignor = self._assignors.get(joined.protocol)
+        if assignor is not None:
+            share = Assignment(tuple(sorted(target)), assigned.user_data or None)
+            assignor.assigned(share, joined.generation)
+        logger.info(
+            "%s: generation %d%s, %s: %s",
+            self._label,
+            joined.generation,
+            " (leader)" if joined.is_leader else "",
+            joined.protocol,
+            named(target),
+        )
+        self.holdings.give(target)
+        self._look_at(self._client.cluster)  # as it was when the answer was on its way
+
+    # --- what makes it join again ---
+
+    def _ask_rejoin(self, reason: str) -> None:
+        if not self._rejoin.is_set():
+            self._reason = reason
+            self._rejoin.set()
+
+    def stepped(self) -> None:
+        """Look again, after the user was told something; called by the holdings."""
+        # The others wait for what we claimed and were not given: once it is let go, say so.
+        left_over = self._claimed - self.holdings.target
+        if self.state is State.STABLE and left_over and not left_over & self.holdings.held:
+            self._claimed = NOTHING
+            self._ask_rejoin(f"let go of {named(left_over)}")
+
+    def _look_at(self, cluster: Cluster) -> None:
+        """Compare new metadata with what the group was shared out by."""
+        self._resolve(cluster)
+        leading = self.state is State.STABLE and self.is_leader
+        if leading and (change := self._leader.change(cluster)):
+            self._ask_rejoin(change)
+
+    def _resolve(self, cluster: Cluster) -> None:
+        if self._pattern is None:
+            topics = self._wanted
+        else:
+            pattern = self._pattern
+            topics = frozenset(
+                topic
+                for topic in cluster.topics()
+                if pattern.match(topic) and not cluster.is_internal(topic)
+            )
+        if topics != self.topics:
+            self.topics = topics
+            self._ask_rejoin("the subscription changed")
+
+    # --- the heart ---
+
+    async def _beat(self) -> None:
+        interval_s = self._terms.heartbeat_interval_ms / 1000
+        while True:
+            await asyncio.sleep(interval_s)
+            overdue_s = time.monotonic() - self.last_poll - self._terms.max_poll_interval_ms / 1000
+            if overdue_s > 0 and self.state not in _OUT:
+                await self._stall()
+            self._complain_if_slow()
+            if self.is_leader and self._leader.missing:
+                self._client.request_refresh()
+            # While a JoinGroup or SyncGroup waits, the coordinator counts us as alive.
+            if self.state in (State.STABLE, State.REVOKING, State.LEAVING) and self.generation >= 0:
+                await self._beat_once()
+
+    async def _beat_once(self) -> None:
+        generation = self.generation
+        try:
+            await self._coordinator.heartbeat(
+                generation, self.member_id, timeout_s=self._terms.session_timeout_ms / 2000
+            )
+        except (ConnectionLost, KafkaTimeout) as exc:
+            self._trouble(exc)
+        except BrokerError as exc:
+            if generation != self.generation:
+                return  # the answer is about a generation that is past
+            if exc.code == codes.REBALANCE_IN_PROGRESS:
+                self._ask_rejoin("the group is rebalancing")
+            elif exc.code in _UNKNOWN:
+                self._lose(f"{exc}", forget_member=exc.code == codes.UNKNOWN_MEMBER_ID)
+            elif exc.retriable:
+                self._trouble(exc)
+            else:
+                raise
+
+    async def _stall(self) -> None:
+        logger.error(
+            "%s: leaves the group, since it has not polled for more than max_poll_interval "
+            "(%g s); it joins again when it does. Poll more often, take fewer messages at a time, "
+            "or raise max_poll_interval_ms",
+            self._label,
+            self._terms.max_poll_interval_ms / 1000,
+        )
+        self._polled.clear()
+        self._move(State.STALLED)
+        self._rejoin.set()
+        self.holdings.lose()
+        member_id, self.generation, self.member_id = self.member_id, -1, ""
+        await self._say_goodbye("max_poll_interval exceeded", 5.0, member_id)
+
+    async def _wait_for_poll(self) -> None:
+        interval_s = self._terms.heartbeat_interval_ms / 1000
+        while time.monotonic() - self.last_poll > self._terms.max_poll_interval_ms / 1000:
+            try:
+                async with asyncio.timeout(interval_s):
+                    await self._polled.wait()
+                    self._polled.clear()
+            except TimeoutError:
+                pass  # look at last_poll again: a poll may have come just before we stalled
+        self._reason = "polls again"
+        self._move(State.UNJOINED)
+
+    async def _say_goodbye(self, reason: str, timeout_s: float, member_id: str = "") -> None:
+        member_id = member_id or self.member_id
+        # A static member keeps its place for its next start; the session timeout ends it (KIP-345).
+        if not member_id or self._terms.group_instance_id is not None:
+            return
+        try:
+            await self._coordinator.leave(member_id, reason, timeout_s=timeout_s)
+        except KafkaError as exc:
+            logger.info("%s: could not say goodbye: %s", self._label, exc)
+
+    # --- ends and troubles ---
+
+    def _lose(self, reason: str, *, forget_member: bool) -> None:
+        if self.state in _OUT and self.generation < 0 and not self.holdings.ours:
+            self.member_id = "" if forget_member else self.member_id
+            return
+        logger.warning("%s: lost %s: %s", self._label, named(self.holdings.ours), reason)
+        self.generation = -1
+        if forget_member:
+            self.member_id = ""
+        self._claimed = NOTHING
+        self.holdings.lose()
+        self._ask_rejoin(reason)
+
+    def _fail(self, exc: Exception) -> None:
+        if self.failure is not None or self.state in (State.LEAVING, State.LEFT):
+            return
+        logger.error("%s: out of the group for good: %s", self._label, exc)
+        self.failure = exc
+        self.generation = -1
+        self._move(State.FAILED)
+        self.holdings.lose()
+        self._on_failure(exc)
+
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await work()
+        except KafkaError as exc:
+            self._fail(exc)
+        except Exception as exc:
+            logger.exception("%s: %s died", self._label, work.__qualname__)
+            self._fail(exc)
+
+    def _moved_on(self, state: State) -> bool:
+        # Across an await the heart may have found that the user stalled, or that all is lost.
+        return self.state is not state
+
+    def _move(self, state: State) -> None:
+        assert state in MOVES[self.state], f"{self.state} -> {state}"
+        logger.debug("%s: %s -> %s", self._label, self.state.value, state.value)
+        self.state = state
+        if state in (State.STABLE, State.UNJOINED):
+            self._since = time.monotonic()
+            self._logged_slow_s = 0.0
+
+    def _trouble(self, exc: Exception) -> None:
+        if self._client.closed:  # its own task died: no attempt will ever do better
+            raise exc
+        now = time.monotonic()
+        level = logging.DEBUG
+        if now >= self._log_trouble_at:
+            self._log_trouble_at = now + SLOW_REBALANCE_LOG_S
+            level = logging.WARNING
+        logger.log(level, "%s: %s; trying again", self._label, exc)
+
+    def _complain_if_slow(self) -> None:
+        awaited = self._awaited()
+        if not awaited:
+            self._logged_slow_s = 0.0
+            return
+        since = self.holdings.waiting_since if self.holdings.waiting_for else self._since
+        waited_s = time.monotonic() - since
+        if waited_s >= max(SLOW_REBALANCE_LOG_S, 2 * self._logged_slow_s):
+            self._logged_slow_s = waited_s
+            logger.warning(
+                "%s: rebalance not done after %.0f s: waiting for %s",
+                self._label,
+                waited_s,
+                awaited,
+            )
+
+    def _awaited(self) -> str:
+        if self.holdings.waiting_for:
+            return f"{self.holdings.waiting_for} to return on the user's loop"
+        return {
+            State.UNJOINED: "the coordinator to be found",
+            State.JOINING: "the coordinator to answer JoinGroup: other members have yet to join",
+            State.SYNCING: "the leader of the group to share out the partitions",
+        }.get(self.state, "")
+
+    @property
+    def _label(self) -> str:
+        return f"group {self._terms.group_id} {self.member_id or 'new member'}"
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
