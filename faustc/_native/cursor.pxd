@@ -111,3 +111,6 @@ cdef inline int32_t read_compact_len(Cursor *c) except? -2:
 
 cdef int skip_tags(Cursor *c) except -1
 cdef object read_string(Cursor *c, bint compact)
+cdef Py_ssize_t read_count(Cursor *c, bint compact, int smallest) except -2
+cdef uint64_t enter_tag(Cursor *c, Cursor *field) except? 0xFFFFFFFFFFFFFFFF
+cdef list read_endpoints(Cursor *c)
