@@ -28,8 +28,8 @@ from faustc.client.coordinator import (
     MemberIdRequired,
     commit_offsets,
 )
+from faustc.client.group_leader import GroupLeader
 from faustc.client.holdings import NOTHING, Holdings, Partitions, named
-from faustc.client.leader import Leader
 from faustc.exceptions import (
     BrokerError,
     CommitFailed,
@@ -136,7 +136,7 @@ class Membership:
         self.cooperative = all(assignor.cooperative for assignor in assignors)
         self.holdings = holdings
         self._on_failure = on_failure
-        self._leader = Leader(client, self._assignors, terms.group_id)
+        self._leader = GroupLeader(client, self._assignors, terms.group_id)
         self._coordinator = Coordinator(client, terms.group_id, terms.group_instance_id)
         self._backoff = Backoff(terms.retry_backoff_ms / 1000, terms.retry_backoff_max_ms / 1000)
         self.state = State.UNJOINED
