@@ -13,7 +13,7 @@ Origin, never the frame: one kept message costs one batch, not one fetch.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
 
 from faustc._native.checksum cimport crc32c_raw
 from faustc._native.cursor cimport (
@@ -170,7 +170,7 @@ cdef class Message:
 cdef tuple build_headers(Message m):
     """Make the header pairs of a message; read_record has checked every byte of them."""
     cdef Cursor c
-    cdef int32_t i, size
+    cdef int32_t size
     cdef const uint8_t *p
     cdef str name
     cdef bytes value
@@ -179,7 +179,7 @@ cdef tuple build_headers(Message m):
         &c, <const uint8_t *>PyBytes_AS_STRING(m.origin.data), PyBytes_GET_SIZE(m.origin.data)
     )
     take(&c, m.headers_at)
-    for i in range(m.header_count):
+    for _ in range(m.header_count):
         size = read_varint(&c)
         p = take(&c, size)
         name = (<const char *>p)[:size].decode("utf-8")
@@ -220,7 +220,7 @@ cdef inline int read_record(Cursor *c, RecordView *r) except -1:
     """Read one record; every length in it is checked here, for good."""
     cdef Cursor inner
     cdef int32_t size = read_varint(c)
-    cdef int32_t i, ignored = 0
+    cdef int32_t ignored = 0
     cdef const uint8_t *name
     inner.start = c.start
     inner.pos = take(c, size)
@@ -237,7 +237,7 @@ cdef inline int read_record(Cursor *c, RecordView *r) except -1:
             raise CorruptFrame(
                 f"claims {r.header_count} headers in {left(&inner)} bytes"
             )
-        for i in range(r.header_count):
+        for _ in range(r.header_count):
             size = read_varint(&inner)
             name = take(&inner, size)
             check_name(name, size)
@@ -339,12 +339,14 @@ cdef class Batch:
             &c, <const uint8_t *>PyBytes_AS_STRING(origin.data), PyBytes_GET_SIZE(origin.data)
         )
         try:
-            for i in range(self.count):
+            while i < self.count:
+                i += 1
                 read_record(&c, &r)
                 # Offsets rise within a batch: the ledger and the commit rest on it.
                 if r.offset_delta <= newest or r.offset_delta > last_delta:
                     raise CorruptFrame(
-                        f"has offset delta {r.offset_delta} after {newest}, the last is {last_delta}"
+                        f"has offset delta {r.offset_delta} after {newest},"
+                        f" the last is {last_delta}"
                     )
                 newest = r.offset_delta
                 if not appended:
@@ -363,7 +365,7 @@ cdef class Batch:
                 m.header_count = r.header_count
                 out.append(m)
         except CorruptFrame as exc:
-            raise self.corrupt(f"record {i} {exc.args[0]}") from None
+            raise self.corrupt(f"record {i} of {self.count} {exc.args[0]}") from None
         if c.pos != c.end:
             raise self.corrupt(f"{left(&c)} bytes after the last record")
         return out
@@ -461,7 +463,7 @@ cdef int scan(
                 return 0
             # The CRC does not cover the base offset: this is what guards it.
             if from_fetch and batch.base_offset <= newest:
-                raise CorruptFrame(f"a record batch begins at or before {newest}, the last one's end")
+                raise CorruptFrame(f"a record batch begins at or before {newest}, where one ended")
             newest = batch.last_offset
             batch.frame = frame
             batch.records_at = c.pos - whole - batch.records_size
@@ -514,7 +516,7 @@ cdef Batch next_batch(Cursor *c, bint check_crc, bint may_be_cut):
             with nogil:
                 found = crc32c_raw(0, p + CRC_FROM, <size_t>(size - CRC_FROM))
         if found != stored:
-            raise CorruptFrame(f"a record batch has CRC {found:#010x}, its header says {stored:#010x}")
+            raise CorruptFrame(f"a record batch has CRC {found:#x}, its header says {stored:#x}")
     batch = Batch.__new__(Batch)
     batch.size_bytes = size
     batch.records_size = size - HEADER_SIZE
@@ -535,7 +537,9 @@ cdef Batch next_batch(Cursor *c, bint check_crc, bint may_be_cut):
     batch.last_offset = batch.base_offset + last_delta
     # Each record has an offset of its own, and takes MIN_RECORD bytes before compression.
     if batch.count < 0 or <int64_t>batch.count - 1 > last_delta:
-        raise CorruptFrame(f"a record batch claims {batch.count} records in {last_delta + 1} offsets")
+        raise CorruptFrame(
+            f"a record batch claims {batch.count} records in {last_delta} offsets and one"
+        )
     if not batch.attributes & CODEC_BITS and batch.count > batch.records_size // MIN_RECORD:
         raise CorruptFrame(
             f"a record batch claims {batch.count} records in {batch.records_size} bytes"

@@ -19,10 +19,12 @@ import xxhash
 import zstandard
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from faustc._native.cursor cimport Cursor, cursor_init, left, load_int32, read_uvarint, take
 
@@ -44,8 +46,8 @@ cdef enum:
     ZSTD_BLOCK = 128 * 1024
     ZSTD_FIRST_GUESS = 1024 * 1024
 
-XERIAL_MAGIC = b"\x82SNAPPY\x00"
-cdef bytes XERIAL_START = XERIAL_MAGIC + b"\x00\x00\x00\x01\x00\x00\x00\x01"
+# magic, version 1, compatible with version 1
+cdef bytes XERIAL_START = b"\x82SNAPPY\x00" + b"\x00\x00\x00\x01" * 2
 
 cdef list names = ["none"] + [None] * LAST_ID
 cdef list compressors = [None] * (LAST_ID + 1)
@@ -66,6 +68,11 @@ def register(int codec_id, str name not None, compress not None, decompress not 
     names[codec_id] = name
     compressors[codec_id] = compress
     decompressors[codec_id] = decompress
+
+
+def _forget(int codec_id) -> None:
+    """Make an id free again; for tests."""
+    names[codec_id] = compressors[codec_id] = decompressors[codec_id] = None
 
 
 def codec_id(str name) -> int:
@@ -128,6 +135,23 @@ cdef extern from "Python.h":
     PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size) except NULL
     char *bytes_at "PyBytes_AS_STRING"(PyObject *op) noexcept
     int _PyBytes_Resize(PyObject **op, Py_ssize_t size) except -1
+
+
+@cython.final
+cdef class View:
+    """The bytes of any buffer, held while we look at them."""
+
+    cdef Py_buffer buffer
+    cdef const uint8_t *start
+    cdef Py_ssize_t size
+
+    def __cinit__(self, data):
+        PyObject_GetBuffer(data, &self.buffer, PyBUF_SIMPLE)
+        self.start = <const uint8_t *>self.buffer.buf
+        self.size = self.buffer.len
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.buffer)
 
 
 @cython.final
@@ -200,9 +224,8 @@ def _snappy_compress(data, level):
     """Write snappy-java's framing: its header, then blocks with their lengths."""
     cdef list parts = [XERIAL_START]
     cdef Py_ssize_t at
-    cdef const uint8_t[::1] view = data
     raw = memoryview(data)
-    for at in range(0, view.shape[0], XERIAL_BLOCK):
+    for at in range(0, raw.nbytes, XERIAL_BLOCK):
         block = bytes(cramjam.snappy.compress_raw(raw[at:at + XERIAL_BLOCK]))
         parts.append(len(block).to_bytes(4, "big"))
         parts.append(block)
@@ -211,8 +234,8 @@ def _snappy_compress(data, level):
 
 def _snappy_decompress(data, int64_t max_size):
     """Decode blocks in xerial framing, or one raw block."""
-    cdef const uint8_t[::1] view = data
-    cdef Py_ssize_t size = view.shape[0]
+    cdef View view = View(data)
+    cdef Py_ssize_t size = view.size
     cdef Cursor c
     cdef list spans = []            # (from, to, size decompressed)
     cdef int64_t total = 0, claim
@@ -220,8 +243,8 @@ def _snappy_decompress(data, int64_t max_size):
     cdef Room room
     if size == 0:
         raise CorruptFrame("snappy data is empty")
-    cursor_init(&c, &view[0], size)
-    if size >= 8 and bytes(view[:8]) == XERIAL_MAGIC:
+    cursor_init(&c, view.start, size)
+    if size >= 8 and memcmp(view.start, PyBytes_AS_STRING(XERIAL_START), 8) == 0:
         take(&c, XERIAL_HEADER)
         while left(&c):
             length = load_int32(take(&c, 4))
@@ -266,11 +289,10 @@ def _lz4_compress(data, level):
 
     Levels 3 to 12 are LZ4 HC, anything lower the fast compressor.
     """
-    cdef const uint8_t[::1] view = data
     cdef list parts = [LZ4_START]
     cdef Py_ssize_t at
     raw = memoryview(data)
-    for at in range(0, view.shape[0], LZ4_BLOCK):
+    for at in range(0, raw.nbytes, LZ4_BLOCK):
         piece = raw[at:at + LZ4_BLOCK]
         if level is None or level < 3:
             block = lz4.block.compress(piece, store_size=False)
@@ -307,10 +329,9 @@ cdef inline uint64_t load_le64(const uint8_t *p) noexcept nogil:
 
 
 def _lz4_decompress(data, int64_t max_size):
-    cdef const uint8_t[::1] view = data
+    cdef View view = View(data)
     cdef Cursor c
     cdef const uint8_t *descriptor
-    cdef const uint8_t *p
     cdef int flags, block_code
     cdef int64_t block_max, bound = 0, filled = 0, made
     cdef int64_t content_size = -1
@@ -321,9 +342,9 @@ def _lz4_decompress(data, int64_t max_size):
     cdef bytes out
     cdef Room room
     cdef Py_ssize_t start, end, most
-    if view.shape[0] == 0:
+    if view.size == 0:
         raise CorruptFrame("lz4 data is empty")
-    cursor_init(&c, &view[0], view.shape[0])
+    cursor_init(&c, view.start, view.size)
     raw = memoryview(data)
     if load_le32(take(&c, 4)) != LZ4_MAGIC:
         raise CorruptFrame("lz4 data does not begin with a frame's magic number")
@@ -385,8 +406,7 @@ def _lz4_decompress(data, int64_t max_size):
         raise CorruptFrame(f"lz4 frame claims {content_size} bytes and holds {filled}")
     out = room.finish(filled)
     if flags & 0x04:
-        at = view.shape[0] - 4
-        if xxhash.xxh32_intdigest(out) != load_le32(&view[at]):
+        if xxhash.xxh32_intdigest(out) != load_le32(c.end - 4):
             raise CorruptFrame("lz4 frame has a wrong content checksum")
     return out
 
@@ -429,15 +449,15 @@ def _zstd_compress(data, level):
 
 def _zstd_decompress(data, int64_t max_size):
     """Decode the frames in data (RFC 8878 lets them follow each other)."""
-    cdef const uint8_t[::1] view = data
+    cdef View view = View(data)
     cdef Cursor c
     cdef Py_ssize_t start
     cdef int64_t bound, room = max_size
     cdef list parts = []
     cdef bytes part
-    if view.shape[0] == 0:
+    if view.size == 0:
         raise CorruptFrame("zstd data is empty")
-    cursor_init(&c, &view[0], view.shape[0])
+    cursor_init(&c, view.start, view.size)
     raw = memoryview(data)
     try:
         decoder = free_decoders.pop()
