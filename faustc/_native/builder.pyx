@@ -266,6 +266,12 @@ cdef class BatchBuilder:
         self.producer_epoch = producer_epoch
         self.base_sequence = base_sequence
 
+    def set_max_bytes(self, Py_ssize_t max_bytes) -> None:
+        """Let the batch grow up to max_bytes from now on (a producer grants memory in steps)."""
+        if max_bytes <= 0:
+            raise ValueError(f"max_bytes is {max_bytes}; it must be above 0")
+        self.max_bytes = min(max_bytes, MAX_BATCH)
+
     def seal(self) -> bytes:
         """Compress, write the header with its CRC, return the batch; the builder is done then.
 
