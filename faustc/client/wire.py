@@ -19,6 +19,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from faustc.client.codes import UNSUPPORTED_VERSION
 from faustc.exceptions import CorruptFrame, UnsupportedVersion
 from faustc.types import TopicPartition
 
@@ -200,9 +201,9 @@ def decode(name: str, version: int, body: bytes) -> Any:
     try:
         pos = 4
         if name == "ApiVersions":
-            # Its header never has tags, and an error is always told in version 0,
-            # for a client whose version the broker does not know (KIP-511).
-            if struct.unpack_from(">h", body, pos)[0] != 0:
+            # Its header never has tags, and a broker that does not know the
+            # version says so in version 0 (KIP-511).
+            if struct.unpack_from(">h", body, pos)[0] == UNSUPPORTED_VERSION:
                 version = 0
         elif cls.flexible_version_q(version):
             pos = _skip_tags(body, pos)
