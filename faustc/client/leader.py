@@ -1,102 +1,253 @@
-"""The leader's part in a rebalance: share the partitions out, and watch the topics it shared."""
+"""Fetches from one broker what it leads of our partitions."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 
+from faustc._native.compression import DEFAULT_MAX_DECOMPRESSED
+from faustc._native.fetch import FetchResponse, PartitionFetch, decode_fetch, encode_fetch
 from faustc.client import codes, wire
-from faustc.client.assignors import Assignor, Subscription
+from faustc.client.backoff import Backoff
 from faustc.client.client import Client
-from faustc.client.cluster import Cluster
-from faustc.client.coordinator import Joined
-from faustc.exceptions import CorruptFrame
-
-__all__ = ["Leader"]
+from faustc.client.cursors import NO_ID, Budget, Cursor, State
+from faustc.client.offsets import LATEST
+from faustc.client.sessions import FetchSession, Want
+from faustc.client.wakeup import Wakeup
+from faustc.exceptions import ConnectionLost, CorruptFrame, KafkaError, KafkaTimeout
+from faustc.types import TopicPartition
 
 logger = logging.getLogger(__name__)
 
+FETCH = "Fetch"
+PURPOSE = "fetch"  # a socket of its own: a fetch may wait at the broker for long
+FIRST_VERSION_BY_ID = 13
+READ_COMMITTED = 1
+MIB = 1024 * 1024
+DEFAULT_MAX_BYTES = 8 * MIB
+DEFAULT_MAX_PARTITION_BYTES = MIB
+# What a partition may still ask for when others use up the whole budget.
+LEAST_BYTES = 64 * 1024
+IDLE_S = 60.0
+# How often partitions are asked for while others of the same broker have no room. A fetch that
+# waits at the broker for them would keep those from being fetched once they have room.
+SHORT_WAIT_S = (0.005, 0.1)
+# How long a fetch waits at the broker while more cursors are about to become ready.
+SETTLING_MS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """How to fetch; reset is the timestamp of the reset policy, None for no reset."""
+
+    isolation_level: int = 0
+    max_wait_ms: int = 500
+    min_bytes: int = 1
+    max_bytes: int = DEFAULT_MAX_BYTES
+    max_partition_bytes: int = DEFAULT_MAX_PARTITION_BYTES
+    check_crcs: bool = True
+    max_decompressed_bytes: int = DEFAULT_MAX_DECOMPRESSED
+    reset: int | None = LATEST
+    rack_id: str = ""
+    request_timeout_s: float = 40.0
+
+
+class _Plan:
+    """One request about to be made; versions tells which cursors' answers are still wanted."""
+
+    __slots__ = ("crowded", "max_bytes", "max_wait_ms", "retry_s", "versions", "wants")
+
+    def __init__(self, max_bytes: int, max_wait_ms: int) -> None:
+        self.wants: dict[TopicPartition, Want] = {}
+        self.versions: dict[TopicPartition, int] = {}
+        self.max_bytes = max_bytes
+        self.max_wait_ms = max_wait_ms
+        self.retry_s = IDLE_S  # when to plan again, if nothing changes before
+        self.crowded = False  # a cursor is left out for want of room
+
 
 class Leader:
-    """What a member does, and has to remember, when the group makes it its leader."""
+    """The fetches from one broker; it never has two under way.
 
-    def __init__(self, client: Client, assignors: Mapping[str, Assignor], group_id: str) -> None:
+    refused is called with a cursor and its part of an answer that has an error
+    code, noted with each cursor that got something.
+    """
+
+    def __init__(
+        self,
+        node_id: int,
+        client: Client,
+        options: FetchOptions,
+        budget: Budget,
+        *,
+        noted: Callable[[Cursor], None],
+        refused: Callable[[Cursor, PartitionFetch], None],
+    ) -> None:
+        self.node_id = node_id
+        self.cursors: dict[TopicPartition, Cursor] = {}
+        self.wakeup = Wakeup()
         self._client = client
-        self._assignors = assignors
-        self._group_id = group_id
-        self._everything = False
-        self._shared: dict[str, int] = {}
+        self._options = options
+        self._budget = budget
+        self._noted = noted
+        self._refused = refused
+        self._session = FetchSession()
+        self._backoff = Backoff(0.05, 1.0)
 
-    def watch(self, topics: Iterable[str], *, everything: bool) -> None:
-        """Keep the metadata of these topics current, or of all there are."""
-        self._everything = everything
-        self._client.set_topics(None if everything else {*topics, *self._shared})
+    async def run(self) -> None:
+        """Fetch, one request at a time, until cancelled."""
+        loop = asyncio.get_running_loop()
+        short_wait = Backoff(*SHORT_WAIT_S, jitter=0.0)
+        while True:
+            self.wakeup.clear()
+            plan = self._plan(loop.time())
+            if not plan.wants:
+                await self.wakeup.wait(plan.retry_s)
+                continue
+            reserved = min(plan.max_bytes, sum(want.max_bytes for want in plan.wants.values()))
+            self._budget.reserved += reserved
+            try:
+                response = await self._fetch(plan)
+            except KafkaError as error:
+                await self._failed(error)
+                continue
+            finally:
+                self._budget.reserved -= reserved
+            if response.error:
+                # The session is started over with the next request.
+                logger.debug("Node %s: %s", self.node_id, codes.error_for(response.error))
+                if codes.lookup(response.error).refresh:
+                    self._client.request_refresh()
+                await asyncio.sleep(self._backoff.next())
+                continue
+            self._backoff.reset()
+            if self._absorb(plan, response):
+                short_wait.reset()
+            elif plan.crowded:
+                await self.wakeup.wait(short_wait.next())
 
-    @property
-    def missing(self) -> bool:
-        """Whether a topic that somebody subscribed to does not exist (yet)."""
-        return not all(self._shared.values())
+    async def _failed(self, error: KafkaError) -> None:
+        self._session.lost()
+        self._client.request_refresh()
+        # The client waits out the broker's own backoff, and logs that it is away.
+        if not isinstance(error, ConnectionLost | KafkaTimeout):
+            logger.warning("Fetching from node %s failed: %s", self.node_id, error)
+        await asyncio.sleep(self._backoff.next())
 
-    def change(self, cluster: Cluster) -> str:
-        """Say what makes the last sharing out of date; empty if nothing does."""
-        for topic, before in self._shared.items():
-            now = _count(cluster, topic, before)
-            if now != before:
-                return f"topic {topic} has {now} partitions, {before} before"
-        return ""
+    def _plan(self, now: float) -> _Plan:
+        options = self._options
+        room = self._budget.room
+        part_bytes = options.max_partition_bytes
+        if room < part_bytes:
+            # Others hold what is not taken from them. Small fetches go on all the same: nobody
+            # may starve because some partition is not read.
+            part_bytes = min(part_bytes, LEAST_BYTES)
+        plan = _Plan(max(room, part_bytes), options.max_wait_ms)
+        for tp, cursor in self.cursors.items():
+            if cursor.paused or cursor.state is State.FAILED:
+                continue
+            if cursor.state is not State.READY:
+                plan.max_wait_ms = min(plan.max_wait_ms, SETTLING_MS)
+            elif cursor.buffered_bytes >= part_bytes:
+                plan.crowded = True
+                plan.max_wait_ms = 0
+            elif cursor.retry_at > now:
+                plan.retry_s = min(plan.retry_s, cursor.retry_at - now)
+            else:
+                plan.versions[tp] = cursor.version
+                plan.wants[tp] = Want(
+                    cursor.topic_id, cursor.leader_epoch, cursor.fetch_offset, part_bytes
+                )
+        plan.max_wait_ms = min(plan.max_wait_ms, int(plan.retry_s * 1000) + 1)
+        return plan
 
-    async def share_out(
-        self, joined: Joined, own_topics: Iterable[str], timeout_s: float
-    ) -> dict[str, bytes]:
-        """Return what to hand in with SyncGroup: an encoded assignment for each member.
+    async def _fetch(self, plan: _Plan) -> FetchResponse:
+        options = self._options
+        connection = await self._client.connection(self.node_id, PURPOSE)
+        version = connection.version(FETCH)
+        if any(want.topic_id == NO_ID for want in plan.wants.values()):
+            version = min(version, FIRST_VERSION_BY_ID - 1)
+        session = self._session
+        request = session.plan(plan.wants, by_id=version >= FIRST_VERSION_BY_ID)
 
-        Raises KafkaTimeout if the topics' metadata does not come within timeout_s.
-        """
-        members = {
-            member_id: self._decode(member_id, instance_id, blob)
-            for member_id, instance_id, blob in joined.members
-        }
-        topics = {topic for member in members.values() for topic in member.topics}
-        if not self._everything:
-            self._client.set_topics(topics.union(own_topics))
-        cluster = await self._client.refresh(timeout_s)
-        self._shared = {topic: _count(cluster, topic, 0) for topic in topics}
-        if missing := sorted(topic for topic, count in self._shared.items() if not count):
-            logger.warning("group %s: no such topics yet: %s", self._group_id, ", ".join(missing))
-        if joined.skip_assignment:
-            # A static leader that came back: the group goes on with what it has (KIP-814).
-            return {}
-        assignor = self._assignors.get(joined.protocol)
-        if assignor is None:
-            raise codes.error_for(codes.INCONSISTENT_GROUP_PROTOCOL, repr(joined.protocol))
-        counts = {topic: count for topic, count in self._shared.items() if count}
-        return {
-            member: wire.encode_assignment(share.partitions, share.user_data or b"")
-            for member, share in assignor.assign(members, counts).items()
-        }
+        def encode(correlation_id: int) -> bytes:
+            return encode_fetch(
+                version,
+                correlation_id,
+                connection.client_id,
+                max_wait_ms=plan.max_wait_ms,
+                min_bytes=options.min_bytes,
+                max_bytes=plan.max_bytes,
+                isolation_level=options.isolation_level,
+                session_id=request.session_id,
+                session_epoch=request.session_epoch,
+                topics=request.topics,
+                forgotten=request.forgotten,
+                rack_id=options.rack_id,
+            )
 
-    def _decode(self, member_id: str, instance_id: str | None, blob: bytes) -> Subscription:
-        try:
-            said = wire.decode_subscription(blob)
-        except CorruptFrame as exc:
-            # One broken member must not stop the others from reading.
-            logger.error("group %s: %s is left out: %s", self._group_id, member_id, exc)
-            return Subscription(())
-        return Subscription(
-            said.topics,
-            said.user_data or None,
-            frozenset(said.owned),
-            said.generation,
-            said.rack,
-            instance_id,
+        body = await connection.request_native(
+            wire.api_key(FETCH),
+            encode,
+            timeout_s=options.request_timeout_s + plan.max_wait_ms / 1000,
         )
+        names = {want.topic_id: tp.topic for tp, want in plan.wants.items()}
+        try:
+            response = decode_fetch(
+                body,
+                version,
+                topic_names=names,
+                check_crc=options.check_crcs,
+                max_decompressed=options.max_decompressed_bytes,
+            )
+        except CorruptFrame as error:
+            connection.close(error)  # nothing on it can be trusted to be what it seems
+            raise
+        connection.throttle(response.throttle_ms)
+        session.answered(response.error, response.session_id)
+        if options.check_crcs and any(part.corrupt is not None for part in response.partitions):
+            self._measure_damage(body, version, names, response)
+        return response
 
+    def _measure_damage(
+        self, body: bytes, version: int, names: dict[bytes, str], response: FetchResponse
+    ) -> None:
+        """Find out where corrupt batches end, so that a seek past their start gets past them."""
+        unchecked = decode_fetch(
+            body,
+            version,
+            topic_names=names,
+            check_crc=False,
+            max_decompressed=self._options.max_decompressed_bytes,
+        )
+        for part, again in zip(response.partitions, unchecked.partitions, strict=True):
+            if part.corrupt is None or len(again.batches) <= len(part.batches):
+                continue
+            batch = again.batches[len(part.batches)]
+            cursor = self.cursors.get(TopicPartition(part.topic, part.partition))
+            if cursor is not None and batch.last_offset < part.highwater:
+                cursor.damaged(batch.base_offset, batch.last_offset + 1)
 
-def _count(cluster: Cluster, topic: str, otherwise: int) -> int:
-    """Count a topic's partitions; `otherwise` where an error hides them for the moment."""
-    partitions = cluster.partitions(topic)
-    if partitions is not None:
-        return len(partitions)
-    if cluster.topic_error(topic) in (codes.NONE, codes.UNKNOWN_TOPIC_OR_PARTITION):
-        return 0
-    return otherwise
+    def _absorb(self, plan: _Plan, response: FetchResponse) -> bool:
+        """Put an answer into the cursors; say whether it brought anything."""
+        committed_only = self._options.isolation_level == READ_COMMITTED
+        brought = False
+        for part in response.partitions:
+            tp = TopicPartition(part.topic, part.partition)
+            cursor = self.cursors.get(tp)
+            if cursor is None or plan.versions.get(tp) != cursor.version:
+                continue  # revoked, sought, or led elsewhere since it was asked for
+            if part.error:
+                self._refused(cursor, part)
+                continue
+            offset = cursor.fetch_offset
+            cursor.ease()
+            cursor.absorb(part, committed_only=committed_only)
+            if cursor.fetch_offset != offset or cursor.error is not None:
+                brought = True
+                # A broker fills its answer in the order it is asked in.
+                self.cursors[tp] = self.cursors.pop(tp)
+                self._noted(cursor)
+        return brought
