@@ -40,7 +40,10 @@ def main() -> int:
 def capture(bootstrap: str, version: str) -> None:
     topic = "golden"
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    # Our timestamps are years before the markers': without this, the markers would open
+    # a new segment, and one answer never spans two.
+    config = {"segment.ms": str(2**53)}
+    admin.create_topics([NewTopic(topic, 1, 1, config=config)])[topic].result(30)
     for codec in CODECS:
         producer = confluent_kafka.Producer(
             {"bootstrap.servers": bootstrap, "compression.type": codec, "linger.ms": 200}
@@ -76,6 +79,7 @@ def transact(bootstrap: str, topic: str) -> None:
     ):
         producer.begin_transaction()
         producer.produce(topic, value, timestamp=TIMESTAMP)
+        producer.flush(30)  # what is not sent yet, an abort only forgets
         finish(30)
     time.sleep(2)  # EndTxn is answered before its marker is in the log
 
@@ -127,7 +131,8 @@ def produce(version: int, topic: str, topic_id: bytes) -> bytes:
                 topic_id=uuid.UUID(bytes=topic_id),
                 partition_data=[
                     data.PartitionProduceData(
-                        index=0, records=encode_batch([Record(value=b"p")], base_timestamp=TIMESTAMP)
+                        index=0,
+                        records=encode_batch([Record(value=b"p")], base_timestamp=TIMESTAMP),
                     )
                 ],
             )
