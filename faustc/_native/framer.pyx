@@ -84,7 +84,7 @@ cdef class Framer:
         return self.frame is not None or self.staged > 0
 
     def receive(self, int fd, Py_ssize_t budget=1 << 20) -> list[bytes]:
-        """Receive what the socket holds, about budget bytes at most; return the whole frames.
+        """Receive what the socket holds, budget bytes at most; return the whole frames.
 
         The end of the stream and errors raise ConnectionLost, after the frames
         that came before them: these are returned first, and the next call
@@ -98,17 +98,13 @@ cdef class Framer:
         self.enter()
         try:
             while got < budget:
+                # The stage takes what follows the begun frame, never a part of it.
                 into = NULL
                 direct = 0
                 if self.frame is not None:
                     into = <uint8_t *>PyBytes_AS_STRING(self.frame) + self.filled
-                    direct = self.frame_size - self.filled
-                    if direct > budget - got:
-                        direct = budget - got
-                # Only a full remainder may be followed by the stage.
-                room = self.stage_size - self.staged
-                if self.frame is not None and direct < self.frame_size - self.filled:
-                    room = 0
+                    direct = min(self.frame_size - self.filled, budget - got)
+                room = min(self.stage_size - self.staged, budget - got - direct)
                 n = recv_into(fd, into, direct, self.stage + self.staged, room)
                 if n == 0:
                     break
