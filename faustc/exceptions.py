@@ -73,6 +73,12 @@ class DecodeError(FaustError):
         self.partition = partition
         self.offset = offset
 
+    def at(self, topic: str | None, partition: int | None, offset: int | None) -> DecodeError:
+        """Fill in where the message is, unless that is known; return self."""
+        if self.topic is None:
+            self.topic, self.partition, self.offset = topic, partition, offset
+        return self
+
     def __str__(self) -> str:
         return _located(self.args[0], self.topic, self.partition, self.offset)
 

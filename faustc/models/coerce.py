@@ -246,6 +246,8 @@ def _mapping(args: tuple[Any, ...], rules: Rules) -> Convert | None:
             return None
         if not isinstance(value, abc.Mapping):
             raise TypeError(f"a mapping is wanted, not {value!r}")
+        if key is None and item is None:
+            return value
         return {
             k if key is None else key(k): v if item is None else item(v) for k, v in value.items()
         }

@@ -1,0 +1,29 @@
+"""Codecs, under the name where Faust's users look for them."""
+
+from ..codecs import (
+    Binary,
+    Codec,
+    CodecArg,
+    codecs,
+    dumps,
+    get_codec,
+    json,
+    loads,
+    pickle_codec,
+    raw,
+    register,
+)
+
+__all__ = [
+    "Binary",
+    "Codec",
+    "CodecArg",
+    "codecs",
+    "dumps",
+    "get_codec",
+    "json",
+    "loads",
+    "pickle_codec",
+    "raw",
+    "register",
+]

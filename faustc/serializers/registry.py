@@ -1,0 +1,242 @@
+"""Registry: how an app's keys and values become bytes, and bytes keys and values.
+
+For each topic a decoder is made once (`key_decoder`, `value_decoder`), and
+called once per message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..codecs import CodecArg, Json, get_codec
+from ..exceptions import DecodeError, KeyDecodeError, ValueDecodeError
+from ..models.coerce import Rules, converter
+from ..models.record import Record
+from ..models.registry import maybe_model
+
+Decoder = Callable[[bytes | None], Any]
+Encoder = Callable[[Any], bytes | None]
+
+#: What both serializers are while nobody sets them, as in Faust 1.0.
+DEFAULT_SERIALIZER = "json"
+
+_SHOWN_BYTES = 24
+
+
+class Registry:
+    """The two default serializers of an app, and everything done by them.
+
+    None as a serializer means that nobody set one: JSON is used, and what does
+    not decode says which setting to look at.
+
+    For reading, a topic's serializer goes before the model's, that before raw
+    (where the type is bytes), and that before the default. For writing, a
+    model's own serializer goes first, and bytes are always sent as they are.
+    """
+
+    def __init__(self, key_serializer: CodecArg = None, value_serializer: CodecArg = None) -> None:
+        self.key_serializer: CodecArg = key_serializer or DEFAULT_SERIALIZER
+        self.value_serializer: CodecArg = value_serializer or DEFAULT_SERIALIZER
+        self._nobody_set = {"key": not key_serializer, "value": not value_serializer}
+        self._decoders: dict[Any, Decoder] = {}
+        self._encoders: dict[Any, Encoder] = {}
+
+    # -- one at a time, as Faust has it
+
+    def loads_key(self, typ: Any, key: bytes | None, *, serializer: CodecArg = None) -> Any:
+        """Decode a key as typ (None: whatever it is); raise KeyDecodeError."""
+        return self._decoder("key", typ, serializer, allow_empty=False)(key)
+
+    def loads_value(self, typ: Any, value: bytes | None, *, serializer: CodecArg = None) -> Any:
+        """Decode a value as typ (None: whatever it is); raise ValueDecodeError."""
+        return self._decoder("value", typ, serializer, allow_empty=False)(value)
+
+    def dumps_key(
+        self,
+        typ: Any,
+        key: Any,
+        *,
+        serializer: CodecArg = None,
+        skip: tuple[type, ...] = (bytes,),
+    ) -> bytes | None:
+        """Encode a key; one of the types in skip is sent as it is."""
+        return self._encoder("key", typ, serializer, skip)(key)
+
+    def dumps_value(
+        self,
+        typ: Any,
+        value: Any,
+        *,
+        serializer: CodecArg = None,
+        skip: tuple[type, ...] = (bytes,),
+    ) -> bytes | None:
+        """Encode a value; one of the types in skip is sent as it is."""
+        return self._encoder("value", typ, serializer, skip)(value)
+
+    # -- made once, called per message
+
+    def key_decoder(
+        self, typ: Any = None, serializer: CodecArg = None, *, allow_empty: bool = False
+    ) -> Decoder:
+        """Return the function that decodes a topic's keys; it raises KeyDecodeError.
+
+        A missing key is None, but an error where a model is wanted and
+        allow_empty is not set.
+        """
+        if type(self).loads_key is not Registry.loads_key:
+            return self._through(self.loads_key, typ, serializer, allow_empty)
+        return self._decoder("key", typ, serializer, allow_empty)
+
+    def value_decoder(
+        self, typ: Any = None, serializer: CodecArg = None, *, allow_empty: bool = False
+    ) -> Decoder:
+        """Return the function that decodes a topic's values; see key_decoder."""
+        if type(self).loads_value is not Registry.loads_value:
+            return self._through(self.loads_value, typ, serializer, allow_empty)
+        return self._decoder("value", typ, serializer, allow_empty)
+
+    def key_encoder(self, typ: Any = None, serializer: CodecArg = None) -> Encoder:
+        """Return the function that encodes a topic's keys."""
+        if type(self).dumps_key is not Registry.dumps_key:
+            return lambda key: self.dumps_key(typ, key, serializer=serializer)
+        return self._encoder("key", typ, serializer, (bytes,))
+
+    def value_encoder(self, typ: Any = None, serializer: CodecArg = None) -> Encoder:
+        """Return the function that encodes a topic's values."""
+        if type(self).dumps_value is not Registry.dumps_value:
+            return lambda value: self.dumps_value(typ, value, serializer=serializer)
+        return self._encoder("value", typ, serializer, (bytes,))
+
+    # -- how they are made
+
+    def _through(
+        self, loads: Callable[..., Any], typ: Any, serializer: CodecArg, allow_empty: bool
+    ) -> Decoder:
+        """Decode by a subclass's own method."""
+
+        def decode(data: bytes | None) -> Any:
+            if data is None and allow_empty:
+                return None
+            return loads(typ, data, serializer=serializer)
+
+        return decode
+
+    def _default(self, what: str) -> CodecArg:
+        return self.key_serializer if what == "key" else self.value_serializer
+
+    def _decoder(self, what: str, typ: Any, serializer: CodecArg, allow_empty: bool) -> Decoder:
+        cached = what, typ, serializer, allow_empty, self._default(what)
+        found = self._decoders.get(cached)
+        if found is None:
+            found = self._decoders[cached] = self._make_decoder(what, typ, serializer, allow_empty)
+        return found
+
+    def _make_decoder(
+        self, what: str, typ: Any, serializer: CodecArg, allow_empty: bool
+    ) -> Decoder:
+        failure = KeyDecodeError if what == "key" else ValueDecodeError
+        chosen = serializer or _own_serializer(typ) or ("raw" if typ is bytes else None)
+        default = self._default(what)
+        guessed = chosen is None and self._nobody_set[what] and default == DEFAULT_SERIALIZER
+        codec = get_codec(chosen or default)
+        loader = getattr(codec, "loader", None)
+        loads: Callable[[bytes], Any] = codec.loads if loader is None else loader()
+        name = chosen or default
+        fit = _fit(typ, codec)
+        none_is_wrong = _is_model(typ) and not allow_empty
+
+        def decode(data: bytes | None) -> Any:
+            if data is None:
+                if none_is_wrong:
+                    raise failure(f"the {what} is null, and {typ.__name__} is wanted")
+                return None
+            try:
+                payload = loads(data)
+            except MemoryError:
+                raise
+            except Exception as exc:
+                if guessed:
+                    raise failure(_nobody_set(what, data, exc)) from exc
+                raise failure(f"the {what} does not decode as {name!r}: {exc}") from exc
+            if fit is None:
+                return payload
+            try:
+                return fit(payload)
+            except MemoryError:
+                raise
+            except DecodeError:
+                raise
+            except Exception as exc:
+                shown = getattr(typ, "__name__", typ)
+                raise failure(f"the {what} does not make a {shown}: {exc}") from exc
+
+        return decode
+
+    def _encoder(
+        self, what: str, typ: Any, serializer: CodecArg, skip: tuple[type, ...]
+    ) -> Encoder:
+        cached = what, typ, serializer, skip, self._default(what)
+        found = self._encoders.get(cached)
+        if found is None:
+            found = self._encoders[cached] = self._make_encoder(what, typ, serializer, skip)
+        return found
+
+    def _make_encoder(
+        self, what: str, typ: Any, serializer: CodecArg, skip: tuple[type, ...]
+    ) -> Encoder:
+        codec = get_codec(serializer or ("raw" if typ is bytes else self._default(what)))
+        dumper = getattr(codec, "dumper", None)
+        dumps: Callable[[Any], bytes] = codec.dumps if dumper is None else dumper()
+
+        def encode(value: Any) -> bytes | None:
+            if value is None:
+                return None
+            if isinstance(value, skip):
+                return value  # type: ignore[return-value]
+            if isinstance(value, Record):
+                return value.dumps(serializer=value._options.serializer or codec)
+            return dumps(value)
+
+        return encode
+
+
+def _is_model(typ: Any) -> bool:
+    return isinstance(typ, type) and issubclass(typ, Record)
+
+
+def _own_serializer(typ: Any) -> CodecArg:
+    return typ._options.serializer if _is_model(typ) else None
+
+
+def _fit(typ: Any, codec: Any) -> Callable[[Any], Any] | None:
+    """Return what makes the payload of a codec fit a type; None: nothing to do."""
+    if typ is None:
+        return maybe_model
+    if _is_model(typ):
+        as_usual = typ.from_data.__func__ is Record.from_data.__func__  # type: ignore[attr-defined]
+        if as_usual and type(codec) is Json and not codec.children:
+            typ.make_final()
+            return typ._build  # type: ignore[no-any-return] # JSON never gives a model, so skip the look
+        return typ.from_data  # type: ignore[no-any-return]
+    convert = converter(typ, Rules(coerce=True))
+    if convert is None or typ in (bytes, str, int, float, bool):
+        return convert
+    made = convert
+
+    def from_text(payload: Any) -> Any:
+        return made(payload.decode() if isinstance(payload, bytes) else payload)
+
+    return from_text
+
+
+def _nobody_set(what: str, data: bytes, exc: Exception) -> str:
+    begin = data[:_SHOWN_BYTES]
+    shown = f"{begin!r}{'...' if len(data) > _SHOWN_BYTES else ''}"
+    return (
+        f"the {what} {shown} is not JSON ({exc}). Nobody set a serializer for it, so the default "
+        f"of {what}_serializer, {DEFAULT_SERIALIZER!r}, was used. Set {what}_serializer to what "
+        f"the {what}s are written with, for the app (App(..., {what}_serializer='raw')) or for "
+        f"the topic (app.topic(..., {what}_serializer='raw')), or {what}_type=bytes to get them "
+        "as they are"
+    )
