@@ -38,6 +38,8 @@ def compress(codec: int, data: bytes) -> bytes:
 
 
 def gunzip(data: bytes, max_size: int) -> bytes:
+    # The module overlooks the reserved flags and the header's checksum.
+    need(len(data) > 3 and not data[3] & 0xE2, "gzip flags")
     try:
         out = gzip.GzipFile(fileobj=io.BytesIO(data)).read(max_size + 1)
     except (OSError, EOFError, zlib.error) as exc:
