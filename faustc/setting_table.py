@@ -23,6 +23,7 @@ from .setting_types import (
     anything_callable,
     api_version,
     broker,
+    compression,
     credentials,
     driver_url,
     either,
@@ -164,7 +165,7 @@ class Options:
     # -- Producer
     producer_acks = Setting(acks, -1, env="PRODUCER_ACKS", doc="Replicas that confirm a batch: 0, 1, or -1 for all.")
     producer_api_version = _following("broker_api_version", api_version, "PRODUCER_API_VERSION", "broker_api_version of the producer.")
-    producer_compression_type = Setting(maybe(either(text, "none", None)), None, env="PRODUCER_COMPRESSION_TYPE", doc="gzip, snappy, lz4, zstd, or a codec that you registered.")
+    producer_compression_type = Setting(maybe(either(compression, "none", None)), None, env="PRODUCER_COMPRESSION_TYPE", doc="gzip, snappy, lz4, zstd, or a codec that you registered.")
     producer_linger = Setting(seconds, derive=lambda conf: conf.producer_linger_ms / 1000, env="PRODUCER_LINGER", doc="Seconds that a batch waits to fill up.")
     producer_linger_ms = Setting(_count, 0, env="PRODUCER_LINGER_MS", doc="producer_linger in milliseconds; deprecated.")
     producer_max_batch_size = Setting(_positive, 16_384, env="PRODUCER_MAX_BATCH_SIZE", doc="Bytes of a batch.")

@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
-from .exceptions import ImproperlyConfigured
+from .exceptions import ImproperlyConfigured, UnsupportedCodec
 from .imports import is_dotted_path
 from .urls import URL, BrokerURL, broker_url
 
@@ -112,7 +112,7 @@ class Setting(Generic[T]):
     @property
     def secret(self) -> bool:
         """Whether its value may hold a password."""
-        return self.check in (credentials, driver_url, broker, URL)
+        return self.check in (credentials, ssl_context, driver_url, broker)
 
 
 class ProcessingGuarantee(Enum):
@@ -297,6 +297,19 @@ def guarantee(value: Any) -> ProcessingGuarantee:
     if isinstance(value, ProcessingGuarantee):
         return value
     return ProcessingGuarantee(one_of(*(one.value for one in ProcessingGuarantee))(value))
+
+
+def compression(value: Any) -> str:
+    """Accept one of Kafka's codecs, or one that was registered besides."""
+    if value in ("none", "gzip", "snappy", "lz4", "zstd"):
+        return str(value)
+    from ._native.compression import codec_id
+
+    try:
+        codec_id(text(value))
+    except UnsupportedCodec as exc:
+        raise ValueError("it is gzip, snappy, lz4, zstd or a codec that was registered") from exc
+    return str(value)
 
 
 def zone(value: Any) -> tzinfo:
