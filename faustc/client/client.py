@@ -145,7 +145,7 @@ class Client:
         """Close the connections, failing whoever waits on them, and end the metadata task."""
         self._closed = True
         if self._metadata_ is not None:
-            self._metadata_.fail(ConnectionLost("the client is closed"))
+            self._metadata_.end("the client is closed")
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -260,11 +260,12 @@ class Client:
         Waits out the broker's backoff, then tries once. Raises ConnectionLost
         or KafkaTimeout when it cannot be reached, or is not in the cluster.
         """
+        nodes = self._nodes
         node = self.cluster.brokers.get(node_id)
         if node is None:
             self.request_refresh()
             raise ConnectionLost(f"node {node_id} is not in the cluster, as far as is known")
-        return await self._nodes.get(node, purpose)
+        return await nodes.get(node, purpose)
 
     async def request(
         self,
@@ -451,7 +452,7 @@ class Client:
         logger.error("The metadata task of %s died", self.client_id, exc_info=error)
         self._closed = True
         if self._metadata_ is not None:
-            self._metadata_.fail(ConnectionLost(f"the metadata task died: {error!r}"))
+            self._metadata_.end(f"the metadata task died: {error!r}")
 
 
 def _coordinator_of(answer: Any) -> Any:

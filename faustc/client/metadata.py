@@ -16,7 +16,7 @@ from typing import Any
 from faustc.client import codes
 from faustc.client.backoff import Backoff, Deadline
 from faustc.client.cluster import Cluster
-from faustc.exceptions import KafkaError, KafkaTimeout
+from faustc.exceptions import ConnectionLost, KafkaError, KafkaTimeout
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Metadata:
         self._refreshed_at = self._loop.time()
         self._last_error: KafkaError | None = None
         self._logged_at = 0.0
+        self._ended: str | None = None
 
     @property
     def wanted(self) -> frozenset[str] | None:
@@ -91,8 +92,11 @@ class Metadata:
         """Return the snapshot after an answer that was asked for after this call.
 
         topics: only these are asked for; None: all that is wanted. Raises
-        KafkaTimeout, with the last failure as its cause.
+        KafkaTimeout, with the last failure as its cause, and ConnectionLost
+        when the client is closed.
         """
+        if self._ended is not None:
+            raise ConnectionLost(self._ended)
         waiter: asyncio.Future[Cluster] = self._loop.create_future()
         self._waiters.add(waiter)
         if topics is None:
@@ -111,11 +115,12 @@ class Metadata:
         finally:
             self._waiters.discard(waiter)
 
-    def fail(self, reason: KafkaError) -> None:
-        """Fail whoever waits for an answer: none will come."""
+    def end(self, reason: str) -> None:
+        """Fail whoever waits for an answer, now or later, with ConnectionLost: none will come."""
+        self._ended = reason
         for waiter in self._waiters:
             if not waiter.done():
-                waiter.set_exception(type(reason)(*reason.args))
+                waiter.set_exception(ConnectionLost(reason))
 
     def apply(self, answer: Any, asked: Iterable[str] | None) -> None:
         """Make the next snapshot of an answer and tell those who listen."""

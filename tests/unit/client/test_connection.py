@@ -17,7 +17,7 @@ from faustc.client import wire
 from faustc.client.connection import BrokerConnection
 from faustc.client.dialer import Dialer
 from faustc.exceptions import ConnectionLost, CorruptFrame, KafkaTimeout, UnsupportedVersion
-from tests.unit.client.wire_server import MODERN, WireServer, encode_answer
+from tests.unit.client.wire_server import MODERN, WireServer, encode_answer, until
 
 HEARTBEAT = {"group_id": "g", "generation_id": 1, "member_id": "m"}
 OK = {"error_code": 0}
@@ -396,8 +396,7 @@ async def test_no_descriptor_is_left_however_it_ends(server):
     for _ in range(3):
         with pytest.raises(ConnectionLost):
             await connection_to(server).open(5)
-    while server.open_connections:
-        await asyncio.sleep(0.01)
+    await until(lambda: not server.open_connections)
 
     assert descriptors() <= before
 
@@ -414,8 +413,7 @@ async def test_cancelling_the_opening_leaves_nothing(server):
         await opening
 
     assert connection.closed
-    while server.open_connections:
-        await asyncio.sleep(0.01)
+    await until(lambda: not server.open_connections)
     assert descriptors() <= before
 
 
@@ -435,8 +433,7 @@ async def test_closing_while_the_dialer_dials_gives_its_socket_back(server):
 
     with pytest.raises(ConnectionLost):
         await opening
-    while server.open_connections:
-        await asyncio.sleep(0.01)
+    await until(lambda: not server.open_connections)
     assert descriptors() <= before
 
 
@@ -468,9 +465,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
     key, cert = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        + ["-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=127.0.0.1"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1"],
+        [
+            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
         check=True,
         capture_output=True,
     )
@@ -503,7 +502,7 @@ async def test_tls_without_a_valid_chain_is_refused(certificate):
     async with WireServer(ssl_context=server_context(certificate)) as server:
         stranger = connection_to(server, dialer=Dialer(ssl_context=ssl.create_default_context()))
 
-        with pytest.raises(ConnectionLost, match="TLS handshake .* failed: CERTIFICATE_VERIFY"):
+        with pytest.raises(ConnectionLost, match=r"TLS handshake .* failed: CERTIFICATE_VERIFY"):
             await stranger.open(5)
 
         assert not server.requests

