@@ -8,17 +8,24 @@ for its real size, until the brokers have it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from time import time
 
 from faustc._native.builder import BatchBuilder
+from faustc._native.delivery import Delivery
 from faustc.client.backoff import Deadline
 from faustc.client.buffer import BufferMemory
+from faustc.client.delivery import Deliveries
 from faustc.client.failures import Failures
 from faustc.client.lane import Lane
 from faustc.client.parcel import Parcel
 from faustc.client.partitioner import TopicLanes
-from faustc.exceptions import MessageTooLarge
+from faustc.exceptions import MessageTooLarge, ProducerClosed
+from faustc.types import HeadersArg
 
+# A loop of sends that never really wait would keep everything else from running:
+# the loop gets a turn when this long has passed since the last one.
+TURN_S = 0.005
 FIRST_STEP = 16 * 1024
 GROWTH = 4
 # Batch header 61 bytes; length, attributes, two deltas, key and value lengths and
@@ -40,12 +47,16 @@ class Accumulator:
         max_request_size: int,
         buffer_memory: int,
         delivery_timeout_s: float,
+        max_block_s: float,
         wake: Callable[[Lane], None],
     ) -> None:
         self.compression = compression
         self.max_batch_size = max_batch_size
         self.max_request_size = max_request_size
         self.delivery_timeout_s = delivery_timeout_s
+        self.max_block_s = max_block_s
+        self.next_turn = 0.0
+        self.refuse: ProducerClosed | None = None  # why nothing more is taken
         self.memory = BufferMemory(buffer_memory)
         self.failures = Failures()
         self.incomplete: dict[Parcel, None] = {}
@@ -65,7 +76,86 @@ class Accumulator:
                 f"a message of {size} bytes for {topic}; buffer_memory is {self.memory.capacity}"
             )
 
-    def grow(self, lane: Lane) -> bool:
+    # --- appending; the producer's fast path has its own ---
+
+    async def append(
+        self,
+        lanes: TopicLanes,
+        to: Lane | None,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp_ms: int,
+        headers: HeadersArg,
+    ) -> Delivery:
+        """Put a message into a lane, or where keyless ones go, whatever room has to be made first.
+
+        Raises MessageTooLarge at once, KafkaTimeout when the buffer stays full.
+        """
+        size = OVERHEAD + _size(key) + _size(value) + _size_of_headers(headers)
+        self.check(size, lanes.topic)
+        deadline = Deadline(self.max_block_s)
+        while True:
+            lane = to or lanes.sticky
+            parcel = lane.open
+            if parcel is None:
+                await self._open(lane, size, deadline)
+                continue
+            try:
+                index = parcel.append(key, value, timestamp_ms, headers)
+            except BaseException:
+                self._discard_empty(lane)
+                raise
+            if index >= 0:
+                return Delivery(parcel, index, timestamp_ms)
+            if not self._grow(lane):
+                self._close_full(lanes, lane)
+                await self.give_turn()
+
+    async def append_many(
+        self,
+        deliveries: Deliveries,
+        lanes: TopicLanes,
+        to: Lane | None,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None] | None,
+    ) -> None:
+        """Put messages into one lane, or where keyless ones go; raises as `append`."""
+        start, total = 0, len(values)
+        deadline = Deadline(self.max_block_s)
+        while start < total:
+            lane = to or lanes.sticky
+            parcel = lane.open
+            if parcel is None or parcel.builder is None:
+                # Only the first message of a batch may be larger than a batch: no other
+                # has to be looked at.
+                size = OVERHEAD + _size(values[start]) + (_size(keys[start]) if keys else 0)
+                self.check(size, lanes.topic)
+                await self._open(lane, size, deadline)
+                continue
+            first = parcel.builder.count
+            try:
+                taken = parcel.builder.append_many(values, keys, deliveries.timestamp_ms, start)
+            except BaseException:
+                self._discard_empty(lane)
+                raise
+            if taken:
+                deliveries.add(parcel, first, taken)
+                start += taken
+                deadline = Deadline(self.max_block_s)
+            if start < total and not self._grow(lane):
+                self._close_full(lanes, lane)
+                await self.give_turn()
+        if time() >= self.next_turn:
+            await self.give_turn()
+
+    async def give_turn(self) -> None:
+        """Let the event loop run: appending alone never waits, and would starve all else."""
+        self.next_turn = time() + TURN_S
+        await asyncio.sleep(0)
+        if self.refuse is not None:
+            raise self.refuse
+
+    def _grow(self, lane: Lane) -> bool:
         """Let the open parcel of a lane grow a step; False when it is as large as may be."""
         parcel = lane.open
         if parcel is None or parcel.builder is None:
@@ -77,7 +167,7 @@ class Accumulator:
         parcel.builder.set_max_bytes(parcel.reserved)
         return True
 
-    def close(self, topic: TopicLanes, lane: Lane) -> None:
+    def _close_full(self, topic: TopicLanes, lane: Lane) -> None:
         """Close the open parcel of a lane because it is full."""
         if lane.open is not None and lane.open.builder is not None:
             size = lane.open.builder.size_bytes
@@ -92,7 +182,7 @@ class Accumulator:
             lane.close_open()
             self.topics[lane.tp.topic].closed(lane, size)
 
-    async def open(self, lane: Lane, size: int, deadline: Deadline) -> None:
+    async def _open(self, lane: Lane, size: int, deadline: Deadline) -> None:
         """Open a parcel in a lane whose first message has `size` bytes.
 
         Waits while the buffer is full; raises KafkaTimeout after the deadline.
@@ -105,6 +195,9 @@ class Accumulator:
             if lane.open is not None:
                 self.memory.give(step)
                 return
+        if self.refuse is not None:
+            self.memory.give(step)
+            raise self.refuse
         now = self._loop.time()
         parcel = Parcel(
             lane.tp,
@@ -119,7 +212,7 @@ class Accumulator:
         lane.open = parcel
         self._wake(lane)
 
-    def discard_empty(self, lane: Lane) -> None:
+    def _discard_empty(self, lane: Lane) -> None:
         """Drop the open parcel of a lane if its first message was not one after all."""
         parcel = lane.open
         if parcel is not None and parcel.builder is not None and parcel.builder.count == 0:
@@ -137,3 +230,15 @@ class Accumulator:
         self.memory.give(parcel.reserved)
         parcel.reserved = 0
         self.incomplete.pop(parcel, None)
+
+
+def _size(data: bytes | None) -> int:
+    return 0 if data is None else memoryview(data).nbytes
+
+
+def _size_of_headers(headers: HeadersArg) -> int:
+    if not headers:
+        return 0
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    # UTF-8 takes up to four bytes a character, each length up to five
+    return sum(4 * len(name) + 10 + _size(data) for name, data in pairs)

@@ -88,3 +88,18 @@ class TopicLanes:
                 f"{self.topic} has no partition {partition!r}, only 0 to {self.size - 1}"
             )
         return self.lanes[partition]
+
+    def deal(
+        self,
+        partitioner: Partitioner,
+        values: Sequence[bytes | None],
+        keys: Sequence[bytes | None] | None,
+    ) -> dict[Lane, tuple[list[bytes | None], list[bytes | None]]]:
+        """Deal messages out as an application's partitioner says: values and keys by lane."""
+        dealt: dict[Lane, tuple[list[bytes | None], list[bytes | None]]] = {}
+        for index, value in enumerate(values):
+            key = keys[index] if keys is not None else None
+            some, some_keys = dealt.setdefault(self.ask(partitioner, key), ([], []))
+            some.append(value)
+            some_keys.append(key)
+        return dealt

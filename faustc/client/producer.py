@@ -24,13 +24,12 @@ from typing import Self
 from faustc._native.compression import codec_id
 from faustc._native.delivery import Delivery
 from faustc._native.partition import partition_for, scatter
-from faustc.client.accumulator import OVERHEAD, Accumulator
+from faustc.client.accumulator import TURN_S, Accumulator
 from faustc.client.backoff import Deadline
 from faustc.client.client import Client
 from faustc.client.delivery import Deliveries
 from faustc.client.dialer import Dialer
 from faustc.client.identity import Persona
-from faustc.client.lane import Lane
 from faustc.client.outlet import Terms
 from faustc.client.partitioner import Partitioner, TopicLanes
 from faustc.client.sender import Sender
@@ -44,9 +43,6 @@ from faustc.types import HeadersArg, RecordMetadata
 
 logger = logging.getLogger(__name__)
 
-# A loop of sends that never really wait would keep everything else from running:
-# send gives the loop a turn when this long has passed since the last one.
-TURN_S = 0.005
 ACKS = {"all": -1, -1: -1, 0: 0, 1: 1}
 
 
@@ -181,6 +177,7 @@ class Producer:
             max_request_size=self._max_request_size,
             buffer_memory=self._buffer_memory,
             delivery_timeout_s=self._delivery_timeout_s,
+            max_block_s=self._max_block_s,
             wake=lambda lane: sender.wake(lane),
         )
         self._topics = self._accumulator.topics
@@ -207,6 +204,7 @@ class Producer:
             await self._client.close()
             return
         self._topics = {}  # the fast path of send finds nothing any more
+        self._accumulator.refuse = ProducerClosed("the producer was stopped")
         try:
             await self._drain(timeout_s)
         except KafkaTimeout as exc:
@@ -289,7 +287,11 @@ class Producer:
             index = parcel.append(key, value, timestamp_ms, headers)
             if index >= 0:
                 return Delivery(parcel, index, timestamp_ms)
-        return await self._send_slowly(lanes, lane, key, value, timestamp_ms, headers)
+        accumulator, _ = self._running()
+        keyless = key is None and partition is None and self._partitioner is None
+        return await accumulator.append(
+            lanes, None if keyless else lane, key, value, timestamp_ms, headers
+        )
 
     async def send_and_wait(
         self,
@@ -325,21 +327,23 @@ class Producer:
             lanes = self._topics[topic]
         except KeyError:
             lanes = await self._find_topic(topic)
+        accumulator, _ = self._running()
+        append_many = accumulator.append_many
         deliveries = Deliveries(timestamp_ms)
         if keys is not None and len(keys) != len(values):
             raise ValueError(f"{len(values)} values, {len(keys)} keys")
         if partition is not None:
-            await self._append_many(deliveries, lanes, lanes.lane(partition), values, keys)
+            await append_many(deliveries, lanes, lanes.lane(partition), values, keys)
         elif self._partitioner is not None:
-            for lane, (some, some_keys) in self._dealt(lanes, values, keys).items():
-                await self._append_many(deliveries, lanes, lane, some, some_keys)
+            for lane, (some, some_keys) in lanes.deal(self._partitioner, values, keys).items():
+                await append_many(deliveries, lanes, lane, some, some_keys)
         elif keys is None:
-            await self._append_many(deliveries, lanes, None, values, None)
+            await append_many(deliveries, lanes, None, values, None)
         else:
             for number, dealt in enumerate(scatter(values, keys, lanes.size)):
                 if dealt is not None:
                     to = lanes.lanes[number] if number < lanes.size else None
-                    await self._append_many(deliveries, lanes, to, *dealt)
+                    await append_many(deliveries, lanes, to, *dealt)
         return deliveries
 
     async def flush(self, timeout_s: float | None = None) -> None:
@@ -387,103 +391,6 @@ class Producer:
             sender.update(lanes)
         return lanes
 
-    async def _send_slowly(
-        self,
-        lanes: TopicLanes,
-        lane: Lane,
-        key: bytes | None,
-        value: bytes | None,
-        timestamp_ms: int,
-        headers: HeadersArg,
-    ) -> Delivery:
-        """Find room for a message that its open batch has none for, or that has no batch."""
-        accumulator, _ = self._running()
-        size = OVERHEAD + _size(key) + _size(value)
-        if headers:
-            pairs = headers.items() if hasattr(headers, "items") else headers
-            size += sum(len(str(name)) * 4 + 10 + _size(data) for name, data in pairs)
-        accumulator.check(size, lane.tp.topic)
-        deadline = Deadline(self._max_block_s)
-        keyless = lane is lanes.sticky and key is None
-        while True:
-            parcel = lane.open
-            if parcel is not None:
-                try:
-                    index = parcel.append(key, value, timestamp_ms, headers)
-                except BaseException:
-                    accumulator.discard_empty(lane)
-                    raise
-                if index >= 0:
-                    return Delivery(parcel, index, timestamp_ms)
-                if not accumulator.grow(lane):
-                    accumulator.close(lanes, lane)
-                    if keyless and self._partitioner is None:
-                        lane = lanes.sticky
-                    await self._give_turn()
-                continue
-            await accumulator.open(lane, size, deadline)
-            self._running()
-
-    async def _append_many(
-        self,
-        deliveries: Deliveries,
-        lanes: TopicLanes,
-        to: Lane | None,
-        values: Sequence[bytes | None],
-        keys: Sequence[bytes | None] | None,
-    ) -> None:
-        """Append to one lane, or to whichever is the sticky one."""
-        accumulator, _ = self._running()
-        start, total = 0, len(values)
-        deadline = Deadline(self._max_block_s)
-        while start < total:
-            lane = to or lanes.sticky
-            parcel = lane.open
-            if parcel is None:
-                size = OVERHEAD + _size(values[start]) + (_size(keys[start]) if keys else 0)
-                accumulator.check(size, lane.tp.topic)
-                await accumulator.open(lane, size, deadline)
-                self._running()
-                continue
-            builder = parcel.builder
-            assert builder is not None
-            first = builder.count
-            try:
-                taken = builder.append_many(values, keys, deliveries.timestamp_ms, start)
-            except BaseException:
-                accumulator.discard_empty(lane)
-                raise
-            if taken:
-                deliveries.add(parcel, first, taken)
-                start += taken
-                deadline = Deadline(self._max_block_s)
-            if start < total and not accumulator.grow(lane):
-                accumulator.close(lanes, lane)
-                await self._give_turn()
-        if time() >= self._next_turn:
-            await self._give_turn()
-
-    def _dealt(
-        self,
-        lanes: TopicLanes,
-        values: Sequence[bytes | None],
-        keys: Sequence[bytes | None] | None,
-    ) -> dict[Lane, tuple[list[bytes | None], list[bytes | None]]]:
-        """Deal messages out as the application's own partitioner says."""
-        assert self._partitioner is not None
-        dealt: dict[Lane, tuple[list[bytes | None], list[bytes | None]]] = {}
-        for index, value in enumerate(values):
-            key = keys[index] if keys is not None else None
-            some, some_keys = dealt.setdefault(lanes.ask(self._partitioner, key), ([], []))
-            some.append(value)
-            some_keys.append(key)
-        return dealt
-
-    async def _give_turn(self) -> None:
-        self._next_turn = time() + TURN_S
-        await asyncio.sleep(0)
-        self._running()
-
     async def _drain(self, timeout_s: float) -> None:
         """Wait for everything that is not done now, sending it without lingering."""
         assert self._accumulator is not None
@@ -505,7 +412,3 @@ class Producer:
             ) from (left[0].last_error if left and left[0].last_error else exc)
         finally:
             self._terms.flushing -= 1
-
-
-def _size(data: bytes | None) -> int:
-    return 0 if data is None else memoryview(data).nbytes

@@ -192,6 +192,7 @@ class Sender:
             logger.error("The producer %s died", self._client.client_id, exc_info=error)
             self.broken = ProducerClosed(f"the producer died: {error!r}")
             self.broken.__cause__ = error
+            self._accumulator.refuse = self.broken
             for outlet in self._outlets.values():
                 outlet.close()
             self._abandon("the producer died", error)
