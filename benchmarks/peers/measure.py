@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import resource
 import sys
 import time
@@ -27,13 +28,15 @@ def arguments() -> argparse.Namespace:
 
 
 def payloads(size: int, distinct: int = 1000) -> list[bytes]:
-    """Return values of exactly size bytes that look like records and compress like them."""
+    """Return values of exactly size bytes: JSON documents of seeded words and numbers."""
+    dice = random.Random(size)
+    words = ["".join(dice.choices("etaoinshrdlu", k=dice.randint(3, 9))) for _ in range(2000)]
     made = []
-    for n in range(distinct):
-        amount = f"{n * 37 % 9973}.{n % 100:02}"
-        text = f'{{"id": {n * 7919}, "name": "customer-{n:05}", "amount": {amount}, "tag": "'
-        fill = "".join(chr(97 + (n * 31 + i * i) % 26) for i in range(max(size, 100)))
-        made.append((text + fill).encode()[: size - 2] + b'"}')
+    for _ in range(distinct):
+        text = f'{{"id": {dice.randrange(10**9)}, "amount": {dice.random() * 1000:.2f}, "note": "'
+        while len(text) < size:
+            text += dice.choice(words) + (" " if dice.random() < 0.8 else f" {dice.random():.6f} ")
+        made.append(text.encode()[: size - 2] + b'"}')
     return made
 
 
