@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from types import MappingProxyType
@@ -72,7 +72,6 @@ class BrokerConnection:
         request_timeout_s: float = 40.0,
         max_idle_s: float = 540.0,
         max_frame_bytes: int = MAX_FRAME_BYTES,
-        authenticate: Callable[[BrokerConnection], Awaitable[None]] | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -87,7 +86,6 @@ class BrokerConnection:
         self._dialer = dialer or Dialer()
         self._request_timeout_s = request_timeout_s
         self._max_idle_s = max_idle_s
-        self._authenticate = authenticate
         self._framer = Framer(max_frame_bytes)
         self._link: Link | None = None
         self._loop = asyncio.get_running_loop()
@@ -131,7 +129,7 @@ class BrokerConnection:
             raise UnsupportedVersion(f"{self.host}:{self.port}: {exc}") from None
 
     async def open(self, timeout_s: float = 10.0) -> None:
-        """Connect, learn the broker's versions and features, authenticate.
+        """Connect and learn the broker's versions and features.
 
         Raises ConnectionLost, KafkaTimeout or UnsupportedVersion; the
         connection is closed then.
@@ -140,8 +138,6 @@ class BrokerConnection:
             async with asyncio.timeout(timeout_s):
                 await self._connect(timeout_s)
                 await self._handshake(timeout_s)
-                if self._authenticate is not None:
-                    await self._authenticate(self)
         except TimeoutError as exc:
             reason = KafkaTimeout(f"{self.host}:{self.port} was not ready within {timeout_s:g} s")
             self.close(reason)
