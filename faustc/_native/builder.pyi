@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import final
+from typing import Self, final
 
 from typing_extensions import Buffer
 
@@ -15,8 +15,8 @@ class BatchBuilder:
     compression: int
     base_timestamp: int
     max_timestamp: int
-    def __init__(
-        self,
+    def __new__(
+        cls,
         compression: str | int | None = None,
         *,
         max_bytes: int = ...,
@@ -26,7 +26,7 @@ class BatchBuilder:
         base_sequence: int = -1,
         transactional: bool = False,
         control: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def sealed(self) -> bool: ...
     def append(

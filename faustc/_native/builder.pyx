@@ -18,7 +18,7 @@ from cpython.bytes cimport (
 )
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.object cimport PyObject
-from libc.stdint cimport int8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from faustc._native.checksum cimport crc32c_raw
@@ -74,6 +74,7 @@ cdef Writer scratch = None
 
 @cython.final
 @cython.no_gc
+@cython.auto_pickle(False)
 cdef class Block:
     """Memory of one batch. Exported while a codec reads it, and then never reused before."""
 
@@ -125,6 +126,7 @@ cdef int give_back(Block block) except -1:
 
 
 @cython.final
+@cython.auto_pickle(False)
 cdef class BatchBuilder:
     """One record batch in the making: append until it says full, seal once.
 
@@ -412,7 +414,9 @@ cdef class BatchBuilder:
                 scratch = w
 
 
-def stamp(bytes sealed not None, int64_t producer_id, int16_t epoch, int32_t base_sequence) -> bytes:
+def stamp(
+    bytes sealed not None, int64_t producer_id, int16_t epoch, int32_t base_sequence
+) -> bytes:
     """Return a sealed batch as another producer's, or under another epoch and sequence.
 
     Only the header and its CRC change, so nothing is compressed again. Raises

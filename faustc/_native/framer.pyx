@@ -34,6 +34,7 @@ DEFAULT_STAGE_BYTES = 64 << 10
 
 
 @cython.final
+@cython.auto_pickle(False)
 cdef class Framer:
     """The receiving side of one connection: bytes go in, whole frames come out.
 
