@@ -78,6 +78,7 @@ class Coordinator:
         self._client = client
         self._group_id = group_id
         self._instance_id = group_instance_id
+        self._waiting: BrokerConnection | None = None
 
     async def join(
         self,
@@ -141,11 +142,14 @@ class Coordinator:
         self._check(answer.error_code, "SyncGroup")
         return bytes(answer.assignment or b"")
 
-    async def heartbeat(self, generation: int, member_id: str, *, timeout_s: float) -> None:
+    async def heartbeat(
+        self, generation: int, member_id: str, *, timeout_s: float, purpose: str = "group"
+    ) -> None:
         """Say that we live."""
         answer = await self._ask(
             "Heartbeat",
             timeout_s=timeout_s,
+            purpose=purpose,
             generation_id=generation,
             member_id=member_id,
             group_instance_id=self._instance_id,
@@ -169,6 +173,12 @@ class Coordinator:
         for code in (answer.error_code, *(m.error_code for m in answer.members or ())):
             self._check(code, "LeaveGroup")
 
+    def hang_up(self, reason: Exception) -> None:
+        """Fail the JoinGroup or SyncGroup that waits, if one does; find the coordinator anew."""
+        self.forget()
+        if self._waiting is not None:
+            self._waiting.close(reason)
+
     def forget(self) -> None:
         """Find the coordinator again before the next request."""
         self._client.forget_coordinator("group", self._group_id)
@@ -181,6 +191,8 @@ class Coordinator:
             finding_s = min(timeout_s, self._client.request_timeout_s)
             node = await self._client.coordinator("group", self._group_id, finding_s)
             connection = await self._client.connection(node, purpose)
+            if purpose == "group":
+                self._waiting = connection
             return await connection.request(
                 name, max(deadline.left(), 0.001), group_id=self._group_id, **fields
             )

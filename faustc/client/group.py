@@ -23,7 +23,8 @@ from faustc.client.client import Client
 from faustc.client.coordinator import GroupMetadata, fetch_offsets
 from faustc.client.holdings import Holdings, Partitions
 from faustc.client.host import LoopThread, call_across
-from faustc.client.membership import Membership, State, Terms
+from faustc.client.membership import Membership
+from faustc.client.standing import State, Terms
 from faustc.exceptions import FaustError, ImproperlyConfigured, KafkaTimeout, NotReady
 from faustc.types import OffsetAndMetadata, TopicPartition
 
@@ -121,6 +122,7 @@ class GroupMember:
         self._client: Client | None = None
         self._membership: Membership | None = None
         self._stopped = False
+        self._ending: asyncio.Task[None] | None = None
         self.on_failure: Callable[[Exception], None] | None = None
 
     # --- life ---
@@ -165,7 +167,10 @@ class GroupMember:
             limit_s=self._terms.patience_ms / 1000,
             label=f"group {self._terms.group_id}",
         )
-        membership = Membership(client, self._terms, self._assignors, holdings, self._failed)
+        assert self._home is not None
+        membership = Membership(
+            client, self._terms, self._assignors, holdings, self._failed, self._home.is_closed
+        )
         try:
             await client.start(timeout_s)
             membership.subscribe(*self._wants)
@@ -198,7 +203,15 @@ class GroupMember:
         try:
             self._home.call_soon_threadsafe(tell)
         except RuntimeError:
-            logger.debug("The user's loop is closed: nobody to tell of %r", exc)
+            # Nobody is left to tell, or to call stop().
+            self._ending = asyncio.create_task(self._end_alone())
+
+    async def _end_alone(self) -> None:
+        assert self._host is not None
+        try:
+            await self._close(1.0)
+        finally:
+            self._host.loop.stop()
 
     # --- use ---
 

@@ -9,12 +9,11 @@ is decided in holdings.py.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import re
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from faustc.client import codes, wire
 from faustc.client.assignors import Assignment, Assignor
@@ -30,87 +29,24 @@ from faustc.client.coordinator import (
 )
 from faustc.client.group_leader import GroupLeader
 from faustc.client.holdings import NOTHING, Holdings, Partitions, named
+from faustc.client.standing import JOINED, OUT, REBALANCING, Standing, State, Terms
 from faustc.exceptions import (
     BrokerError,
     CommitFailed,
     ConnectionLost,
     KafkaError,
     KafkaTimeout,
+    NotReady,
 )
 from faustc.types import OffsetAndMetadata, TopicPartition
 
-__all__ = ["MOVES", "Membership", "State", "Terms"]
+__all__ = ["Membership"]
 
 logger = logging.getLogger(__name__)
 
 
-class State(enum.Enum):
-    """Where a member stands with its group."""
-
-    UNJOINED = "unjoined"
-    REVOKING = "revoking"
-    JOINING = "joining"
-    SYNCING = "syncing"
-    STABLE = "stable"
-    STALLED = "stalled"
-    LEAVING = "leaving"
-    LEFT = "left"
-    FAILED = "failed"
-
-
-#             .---------------------------(rebalance)---------------------------.
-#             v                                                                 |
-# UNJOINED -> REVOKING -> JOINING ------------> SYNCING --------------------> STABLE
-#    ^  ^     (eager:     (waits for the        (waits for the leader's         |
-#    |  |      the user    other members)        assignment)                    |
-#    |  |      lets go)      |                     |                            |
-#    |  '------'-------------'---------------------'--(error: after a backoff)--'
-#    |
-#    '------- STALLED <- any of them: the user did not poll; joins again when it does
-#
-# any -> LEAVING -> LEFT: stop() was called.     any -> FAILED: never to be had again
-_END = {State.LEAVING, State.FAILED}
-_OUT = {State.UNJOINED, State.STALLED, *_END}
-MOVES: Mapping[State, set[State]] = {
-    State.UNJOINED: {State.REVOKING, State.STALLED, *_END},
-    State.REVOKING: {State.JOINING, *_OUT},
-    State.JOINING: {State.SYNCING, *_OUT},
-    State.SYNCING: {State.STABLE, *_OUT},
-    State.STABLE: {State.REVOKING, *_OUT},
-    State.STALLED: {State.UNJOINED, *_END},
-    State.LEAVING: {State.LEFT},
-    State.LEFT: set(),
-    State.FAILED: {State.LEAVING},
-}
-
-_REBALANCING = {State.UNJOINED, State.JOINING, State.SYNCING}
-
 # Codes after which the member is a stranger to its coordinator.
 _UNKNOWN = {codes.UNKNOWN_MEMBER_ID, codes.ILLEGAL_GENERATION}
-# Codes after which the same thing is tried again, after a backoff.
-_AGAIN = {codes.REBALANCE_IN_PROGRESS}
-
-SLOW_REBALANCE_LOG_S = 10.0
-
-
-class Terms(NamedTuple):
-    """On what terms a member is in its group; lengths are in milliseconds."""
-
-    group_id: str
-    group_instance_id: str | None = None
-    rack: str | None = None
-    session_timeout_ms: int = 45_000
-    heartbeat_interval_ms: int = 3_000
-    rebalance_timeout_ms: int = 60_000
-    max_poll_interval_ms: int = 300_000
-    request_timeout_ms: int = 40_000
-    retry_backoff_ms: int = 100
-    retry_backoff_max_ms: int = 1_000
-
-    @property
-    def patience_ms(self) -> int:
-        """How long the group waits for this member in a rebalance (as in the Java client)."""
-        return max(self.rebalance_timeout_ms, self.max_poll_interval_ms)
 
 
 class Membership:
@@ -127,6 +63,7 @@ class Membership:
         assignors: Sequence[Assignor],
         holdings: Holdings,
         on_failure: Callable[[Exception], None],
+        user_gone: Callable[[], bool],
     ) -> None:
         self._client = client
         self._terms = terms
@@ -136,11 +73,14 @@ class Membership:
         self.cooperative = all(assignor.cooperative for assignor in assignors)
         self.holdings = holdings
         self._on_failure = on_failure
+        self._user_gone = user_gone
+        self._beat_timeout_s = terms.session_timeout_ms / 2000
+        self._stable_s = 0.0
+        self._short_rounds = 0
         self._leader = GroupLeader(client, self._assignors, terms.group_id)
         self._coordinator = Coordinator(client, terms.group_id, terms.group_instance_id)
         self._backoff = Backoff(terms.retry_backoff_ms / 1000, terms.retry_backoff_max_ms / 1000)
-        self.state = State.UNJOINED
-        self._since = time.monotonic()
+        self._standing = Standing(f"group {terms.group_id} new member")
         self.generation = -1
         self.member_id = ""
         self.protocol: str | None = None
@@ -154,8 +94,6 @@ class Membership:
         self._rejoin = asyncio.Event()
         self._reason = "first join"
         self._polled = asyncio.Event()
-        self._logged_slow_s = 0.0
-        self._log_trouble_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- what the owner calls ---
@@ -163,6 +101,7 @@ class Membership:
     def start(self) -> None:
         """Begin to join; runs until `leave` or `failure`."""
         self.last_poll = time.monotonic()
+        self._reason = "first join"
         self._client.on_metadata.append(self._look_at)
         for work in (self._live, self._beat, self.holdings.run):
             self._tasks.append(asyncio.create_task(self._guarded(work), name=work.__qualname__))
@@ -178,23 +117,20 @@ class Membership:
         deadline = Deadline(timeout_s)
         if self.state in (State.LEAVING, State.LEFT):
             return
-        self._move(State.LEAVING)
+        self._standing.move(State.LEAVING)
         live, _, tell = self._tasks or (None, None, None)
         if live is not None:
             await _cancel([live])  # the heart beats on while the user lets go
         self.holdings.give(NOTHING)
-        if tell is None or tell.done():
-            deadline = Deadline(0)
-        if not await self.holdings.until(lambda: not self.holdings.held, deadline.left()):
-            logger.warning(
-                "%s: leaving although %s",
-                self._label,
-                self._awaited() or "partitions are still held",
-            )
+        if tell is not None and not tell.done():
+            let_go = await self.holdings.until(lambda: not self.holdings.held, deadline.left())
+            if not let_go:
+                awaited = self.holdings.waiting_for or named(self.holdings.held)
+                logger.warning("%s: leaves without %s", self._standing.label, awaited)
         await _cancel(self._tasks)
         await self._say_goodbye("the consumer is closed", max(deadline.left(), 0.5))
         self.generation, self.member_id = -1, ""
-        self._move(State.LEFT)
+        self._standing.move(State.LEFT)
 
     def polled(self) -> None:
         """Wake up a member that had stalled; called after `last_poll` was set."""
@@ -241,10 +177,15 @@ class Membership:
                 elif exc.code not in _UNKNOWN:
                     raise
                 # In the middle of a rebalance our generation is old without us being strangers.
-                elif tried == self.generation and self.state not in _REBALANCING:
+                elif tried == self.generation and self.state not in REBALANCING:
                     self._lose(str(exc), forget_member=exc.code == codes.UNKNOWN_MEMBER_ID)
             await deadline.sleep(backoff.next())
             deadline.check(f"the commit for group {self._terms.group_id}")
+
+    @property
+    def state(self) -> State:
+        """Where we stand with the group."""
+        return self._standing.state
 
     @property
     def metadata(self) -> GroupMetadata:
@@ -264,35 +205,48 @@ class Membership:
             try:
                 await self._round()
             except (ConnectionLost, KafkaTimeout) as exc:
-                self._trouble(exc)
+                self._again_after(exc)
             except BrokerError as exc:
                 if exc.code in _UNKNOWN:
                     self._lose(f"{exc}", forget_member=exc.code == codes.UNKNOWN_MEMBER_ID)
-                elif exc.code not in _AGAIN and not exc.retriable:
-                    raise
+                elif exc.code == codes.REBALANCE_IN_PROGRESS or exc.retriable:
+                    self._again_after(exc)
                 else:
-                    self._trouble(exc)
+                    raise
             else:
-                continue
-            if self.state not in (State.STALLED, State.UNJOINED):
-                self._move(State.UNJOINED)
+                if not self._hasty():
+                    continue
+            if self.state not in (State.UNJOINED, *OUT):
+                self._standing.move(State.UNJOINED)
             await asyncio.sleep(self._backoff.next())
+
+    def _hasty(self) -> bool:
+        """Whether the last generations were so short that the next round had better wait."""
+        if self._stable_s * 1000 >= self._terms.heartbeat_interval_ms:
+            self._short_rounds = 0
+            self._backoff.reset()
+            return False
+        # Two in a row are a cooperative rebalance: let go, then hand over.
+        self._short_rounds += 1
+        return self._short_rounds > 2
 
     async def _round(self) -> None:
         self._rejoin.clear()
-        self._move(State.REVOKING)
+        self._stable_s = 0.0
+        self._standing.move(State.REVOKING)
         if not self.cooperative:
             self.holdings.give(NOTHING)
             await self.holdings.until(lambda: not self.holdings.ours)
-        if self._moved_on(State.REVOKING):
+        if self._standing.left(State.REVOKING):
             return
-        self._move(State.JOINING)
+        self._standing.move(State.JOINING)
         joined = await self._join()
-        if self._moved_on(State.JOINING):
+        if self._standing.left(State.JOINING):
             return
-        self._move(State.SYNCING)
+        self._standing.move(State.SYNCING)
         self.generation, self.member_id = joined.generation, joined.member_id
         self.protocol, self.is_leader = joined.protocol, joined.is_leader
+        self._standing.label = f"group {self._terms.group_id} {self.member_id}"
         blob = await self._coordinator.sync(
             joined.generation,
             joined.member_id,
@@ -300,12 +254,12 @@ class Membership:
             await self._share_out(joined),
             timeout_s=self._terms.patience_ms / 1000 + 5,
         )
-        if self._moved_on(State.SYNCING):
+        if self._standing.left(State.SYNCING):
             return
-        self._move(State.STABLE)
-        self._backoff.reset()
+        self._standing.move(State.STABLE)
         self._take(joined, wire.decode_assignment(blob))
         await self._rejoin.wait()
+        self._stable_s = self._standing.lasted_s()
 
     async def _join(self) -> Joined:
         # What is on its way to the user counts too: nobody else has it.
@@ -321,7 +275,7 @@ class Membership:
                 rack=self._terms.rack,
             )
             protocols.append((assignor.name, wire.encode_subscription(subscription)))
-        logger.info("%s: joining (%s)", self._label, self._reason)
+        logger.info("%s: joining (%s)", self._standing.label, self._reason)
         while True:
             try:
                 return await self._coordinator.join(
@@ -351,7 +305,7 @@ class Membership:
             assignor.assigned(share, joined.generation)
         logger.info(
             "%s: generation %d%s, %s: %s",
-            self._label,
+            self._standing.label,
             joined.generation,
             " (leader)" if joined.is_leader else "",
             joined.protocol,
@@ -403,23 +357,28 @@ class Membership:
         while True:
             await asyncio.sleep(interval_s)
             overdue_s = time.monotonic() - self.last_poll - self._terms.max_poll_interval_ms / 1000
-            if overdue_s > 0 and self.state not in _OUT:
+            if overdue_s > 0 and self.state not in OUT:
                 await self._stall()
-            self._complain_if_slow()
+            self._standing.complain(self.holdings.waiting_for, self.holdings.waiting_since)
             if self.is_leader and self._leader.missing:
                 self._client.request_refresh()
-            # While a JoinGroup or SyncGroup waits, the coordinator counts us as alive.
-            if self.state in (State.STABLE, State.REVOKING, State.LEAVING) and self.generation >= 0:
+            if self._user_gone():
+                await self._say_goodbye("its user's event loop is closed", 5.0)
+                self.member_id = ""
+                raise NotReady("the event loop of the group member's user was closed before stop()")
+            if self.state in JOINED and self.generation >= 0:
                 await self._beat_once()
+            elif self.state in REBALANCING and self._standing.lasted_s() > self._beat_timeout_s:
+                await self._probe()
 
     async def _beat_once(self) -> None:
         generation = self.generation
         try:
             await self._coordinator.heartbeat(
-                generation, self.member_id, timeout_s=self._terms.session_timeout_ms / 2000
+                generation, self.member_id, timeout_s=self._beat_timeout_s
             )
         except (ConnectionLost, KafkaTimeout) as exc:
-            self._trouble(exc)
+            self._again_after(exc)
         except BrokerError as exc:
             if generation != self.generation:
                 return  # the answer is about a generation that is past
@@ -428,20 +387,39 @@ class Membership:
             elif exc.code in _UNKNOWN:
                 self._lose(f"{exc}", forget_member=exc.code == codes.UNKNOWN_MEMBER_ID)
             elif exc.retriable:
-                self._trouble(exc)
+                self._again_after(exc)
             else:
                 raise
+
+    async def _probe(self) -> None:
+        """See whether the coordinator that keeps our JoinGroup or SyncGroup is still the one.
+
+        It may rightly keep them for as long as the slowest member takes, so their
+        own timeouts would be late to notice one that hangs or was replaced.
+        """
+        try:
+            await self._coordinator.heartbeat(
+                self.generation,
+                self.member_id,
+                timeout_s=self._beat_timeout_s,
+                purpose="offsets",
+            )
+        except (ConnectionLost, KafkaTimeout) as exc:
+            self._coordinator.hang_up(exc)
+        except BrokerError as exc:
+            if codes.lookup(exc.code).refresh == "coordinator":
+                self._coordinator.hang_up(exc)
 
     async def _stall(self) -> None:
         logger.error(
             "%s: leaves the group, since it has not polled for more than max_poll_interval "
             "(%g s); it joins again when it does. Poll more often, take fewer messages at a time, "
             "or raise max_poll_interval_ms",
-            self._label,
+            self._standing.label,
             self._terms.max_poll_interval_ms / 1000,
         )
         self._polled.clear()
-        self._move(State.STALLED)
+        self._standing.move(State.STALLED)
         self._rejoin.set()
         self.holdings.lose()
         member_id, self.generation, self.member_id = self.member_id, -1, ""
@@ -457,7 +435,7 @@ class Membership:
             except TimeoutError:
                 pass  # look at last_poll again: a poll may have come just before we stalled
         self._reason = "polls again"
-        self._move(State.UNJOINED)
+        self._standing.move(State.UNJOINED)
 
     async def _say_goodbye(self, reason: str, timeout_s: float, member_id: str = "") -> None:
         member_id = member_id or self.member_id
@@ -467,15 +445,15 @@ class Membership:
         try:
             await self._coordinator.leave(member_id, reason, timeout_s=timeout_s)
         except KafkaError as exc:
-            logger.info("%s: could not say goodbye: %s", self._label, exc)
+            logger.info("%s: could not say goodbye: %s", self._standing.label, exc)
 
     # --- ends and troubles ---
 
     def _lose(self, reason: str, *, forget_member: bool) -> None:
-        if self.state in _OUT and self.generation < 0 and not self.holdings.ours:
+        if self.state in OUT and self.generation < 0 and not self.holdings.ours:
             self.member_id = "" if forget_member else self.member_id
             return
-        logger.warning("%s: lost %s: %s", self._label, named(self.holdings.ours), reason)
+        logger.warning("%s: lost %s: %s", self._standing.label, named(self.holdings.ours), reason)
         self.generation = -1
         if forget_member:
             self.member_id = ""
@@ -483,75 +461,29 @@ class Membership:
         self.holdings.lose()
         self._ask_rejoin(reason)
 
+    def _again_after(self, exc: Exception) -> None:
+        if self._client.closed:  # its own task died: no attempt will ever do better
+            raise exc
+        self._standing.trouble(exc)
+
     def _fail(self, exc: Exception) -> None:
         if self.failure is not None or self.state in (State.LEAVING, State.LEFT):
             return
-        logger.error("%s: out of the group for good: %s", self._label, exc)
+        logger.error("%s: out of the group for good: %s", self._standing.label, exc)
         self.failure = exc
         self.generation = -1
-        self._move(State.FAILED)
+        self._standing.move(State.FAILED)
         self.holdings.lose()
         self._on_failure(exc)
 
     async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await work()
-        except KafkaError as exc:
+        except (KafkaError, NotReady) as exc:
             self._fail(exc)
         except Exception as exc:
-            logger.exception("%s: %s died", self._label, work.__qualname__)
+            logger.exception("%s: %s died", self._standing.label, work.__qualname__)
             self._fail(exc)
-
-    def _moved_on(self, state: State) -> bool:
-        # Across an await the heart may have found that the user stalled, or that all is lost.
-        return self.state is not state
-
-    def _move(self, state: State) -> None:
-        assert state in MOVES[self.state], f"{self.state} -> {state}"
-        logger.debug("%s: %s -> %s", self._label, self.state.value, state.value)
-        self.state = state
-        if state in (State.STABLE, State.UNJOINED):
-            self._since = time.monotonic()
-            self._logged_slow_s = 0.0
-
-    def _trouble(self, exc: Exception) -> None:
-        if self._client.closed:  # its own task died: no attempt will ever do better
-            raise exc
-        now = time.monotonic()
-        level = logging.DEBUG
-        if now >= self._log_trouble_at:
-            self._log_trouble_at = now + SLOW_REBALANCE_LOG_S
-            level = logging.WARNING
-        logger.log(level, "%s: %s; trying again", self._label, exc)
-
-    def _complain_if_slow(self) -> None:
-        awaited = self._awaited()
-        if not awaited:
-            self._logged_slow_s = 0.0
-            return
-        since = self.holdings.waiting_since if self.holdings.waiting_for else self._since
-        waited_s = time.monotonic() - since
-        if waited_s >= max(SLOW_REBALANCE_LOG_S, 2 * self._logged_slow_s):
-            self._logged_slow_s = waited_s
-            logger.warning(
-                "%s: rebalance not done after %.0f s: waiting for %s",
-                self._label,
-                waited_s,
-                awaited,
-            )
-
-    def _awaited(self) -> str:
-        if self.holdings.waiting_for:
-            return f"{self.holdings.waiting_for} to return on the user's loop"
-        return {
-            State.UNJOINED: "the coordinator to be found",
-            State.JOINING: "the coordinator to answer JoinGroup: other members have yet to join",
-            State.SYNCING: "the leader of the group to share out the partitions",
-        }.get(self.state, "")
-
-    @property
-    def _label(self) -> str:
-        return f"group {self._terms.group_id} {self.member_id or 'new member'}"
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
