@@ -457,9 +457,11 @@ class Client:
 
 def _coordinator_of(answer: Any) -> Any:
     """Return the part that tells of the one key: nested since version 4."""
-    if answer.coordinators:
-        return answer.coordinators[0]
-    return answer
+    if answer.version < 4:
+        return answer
+    if not answer.coordinators:
+        raise CorruptFrame("FindCoordinator answer without the key that was asked for")
+    return answer.coordinators[0]
 
 
 def _detail(name: str, node: Where, answer: Any) -> str:

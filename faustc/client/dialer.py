@@ -32,6 +32,8 @@ class Dialer:
         Raises ConnectionLost naming every address tried and why it failed, or
         KafkaTimeout when timeout_s (seconds, for all of them) is over.
         """
+        if not host or not 0 < port < 65536:  # or the system would dial something of its own
+            raise ConnectionLost(f"no connection to {host}:{port}: that is no address")
         failures: list[str] = []
         try:
             async with asyncio.timeout(timeout_s):

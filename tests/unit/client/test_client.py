@@ -18,6 +18,7 @@ from faustc.client.directory import parse_servers
 from faustc.exceptions import (
     BrokerError,
     ConnectionLost,
+    CorruptFrame,
     ImproperlyConfigured,
     KafkaTimeout,
     NoBrokersAvailable,
@@ -523,6 +524,20 @@ async def test_a_coordinator_that_is_not_there_yet_is_waited_for(server):
         await until(lambda: server.seen("FindCoordinator")[-1].fields.key_type == 1)
         server.answers["FindCoordinator"] = coordinator_at(server)
         assert await waiting == 1
+
+
+async def test_a_coordinator_answer_without_our_key_is_corrupt_not_node_0(server):
+    server.answers["FindCoordinator"] = lambda request: {"coordinators": []}
+    async with client_of(server) as client:
+        with pytest.raises(CorruptFrame, match="FindCoordinator"):
+            await client.coordinator("group", "g", 0.2)
+
+
+async def test_a_coordinator_without_an_address_is_not_dialled(server):
+    server.answers["FindCoordinator"] = coordinator_at(server, node_id=9, host="", port=0)
+    async with client_of(server) as client:
+        with pytest.raises(ConnectionLost, match="no address"):
+            await client.request("Heartbeat", node=("group", "g"), group_id="g", timeout_s=0.2)
 
 
 async def test_a_lost_connection_is_tried_again_and_an_error_that_stays_is_raised(server):

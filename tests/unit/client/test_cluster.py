@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import uuid
 from typing import Any
 
 from faustc.client import codes, wire
 from faustc.client.cluster import NO_TOPIC_ID, Cluster, Node
+from faustc.exceptions import CorruptFrame
 from faustc.types import TopicPartition
 from tests.unit.client.wire_server import encode_answer
 
@@ -201,3 +204,27 @@ def test_an_answer_that_knows_no_brokers_does_not_take_ours():
     now = Cluster().updated(answer(), asked=[])
 
     assert set(now.updated(answer(brokers=[]), asked=[]).brokers) == {1, 2}
+
+
+def test_a_damaged_answer_makes_a_snapshot_or_is_refused_and_never_breaks():
+    choose = random.Random(11)
+    good = answer(topic("t", partition(0), partition(1)), topic("u", partition(0), topic_id=9))
+    known = Cluster().updated(good, asked=["t", "u"])
+    body = encode_answer(
+        "Metadata",
+        12,
+        1,
+        brokers=[{"node_id": 1, "host": "one", "port": 9092, "rack": "r1"}],
+        topics=[topic("t", partition(0), partition(1)), topic("u", partition(0), topic_id=9)],
+    )
+    taken = 0
+    for _ in range(3000):
+        mutant = bytearray(body)
+        for _ in range(choose.randint(1, 3)):
+            mutant[choose.randrange(5, len(mutant))] = choose.choice([0, 1, 2, 0x7F, 0x80, 0xFF])
+        with contextlib.suppress(CorruptFrame):
+            later = known.updated(wire.decode("Metadata", 12, bytes(mutant)), asked=["t"])
+            for name in later.topics():
+                later.leader(TopicPartition(name, 0))
+            taken += 1
+    assert taken

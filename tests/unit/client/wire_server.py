@@ -22,6 +22,7 @@ class Request(NamedTuple):
     correlation_id: int
     client_id: str
     fields: Any
+    frame: bytes = b""
 
 
 # Given a request: the fields of its answer, ready bytes (a whole frame without
@@ -162,7 +163,7 @@ def parse(frame: bytes) -> Request:
         cls = wire._message(name, "Request")
         start = 10 + max(0, size) + (1 if cls.flexible_version_q(version) else 0)
         fields = cls.decode(frame[start:], version=version)
-    return Request(name, version, correlation_id, client_id, fields)
+    return Request(name, version, correlation_id, client_id, fields, frame)
 
 
 def encode_answer(name: str, version: int, correlation_id: int, **fields: Any) -> bytes:
