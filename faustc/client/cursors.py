@@ -77,6 +77,10 @@ class FetchedBatch:
         self.start_offset = start_offset
         self.next_offset = batch.last_offset + 1
 
+    def __len__(self) -> int:
+        """How many records it has, those before start_offset included."""
+        return len(self.batch)
+
     @property
     def size_bytes(self) -> int:
         """The size of the batch on the wire."""
@@ -349,11 +353,14 @@ class Cursor:
                 break
             start = self._at
             if start == 0 and (limit is None or len(head) <= limit - len(taken)):
-                taken = taken + head if taken else head
+                if taken:
+                    taken += head
+                else:
+                    taken = head  # the usual case, one batch, needs no copy
                 self._finish_head()
                 continue
             end = len(head) if limit is None else start + limit - len(taken)
-            taken = taken + head[start:end]
+            taken += head[start:end]
             if end >= len(head):
                 self._finish_head()
             else:

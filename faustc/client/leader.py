@@ -139,18 +139,18 @@ class Leader:
     def _plan(self, now: float) -> _Plan:
         options = self._options
         room = self._budget.room
-        part_bytes = options.max_partition_bytes
+        part_bytes = enough = options.max_partition_bytes
         if room < part_bytes:
-            # Others hold what is not taken from them. Small fetches go on all the same: nobody
-            # may starve because some partition is not read.
-            part_bytes = min(part_bytes, LEAST_BYTES)
+            # Some partitions hold what nobody takes from them. Those that have nothing get
+            # small fetches all the same: nobody may starve because another is not read.
+            part_bytes, enough = min(part_bytes, LEAST_BYTES), 1
         plan = _Plan(max(room, part_bytes), options.max_wait_ms)
         for tp, cursor in self.cursors.items():
             if cursor.paused or cursor.state is State.FAILED:
                 continue
             if cursor.state is not State.READY:
                 plan.max_wait_ms = min(plan.max_wait_ms, SETTLING_MS)
-            elif cursor.buffered_bytes >= part_bytes:
+            elif cursor.buffered_bytes >= enough:
                 plan.crowded = True
                 plan.max_wait_ms = 0
             elif cursor.retry_at > now:

@@ -1,0 +1,555 @@
+"""Fetching from brokers that move, forget, cut and damage what they serve."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from faustc.client import codes
+from faustc.client.consumer import Consumer
+from faustc.exceptions import CorruptFrame, OffsetOutOfRange
+from faustc.types import TopicPartition
+from tests.unit.client.fetch_server import ABORT_MARKER, COMMIT_MARKER, FetchServer
+from tests.unit.client.wire_server import until
+
+T0, T1, T2 = (TopicPartition("t", n) for n in range(3))
+
+
+@contextlib.asynccontextmanager
+async def reading(server: FetchServer, *tps: TopicPartition, **options: Any) -> AsyncIterator[Any]:
+    consumer = Consumer(
+        bootstrap_servers=f"127.0.0.1:{server.port}",
+        **{
+            "auto_offset_reset": "earliest",
+            "fetch_max_wait_ms": 50,
+            "retry_backoff_ms": 10,
+            **options,
+        },
+    )
+    consumer.assign(tps)
+    await consumer.start(5)
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+        left = [t for t in asyncio.all_tasks() if "faustc" in t.get_name()]
+        assert not left, "a stopped consumer leaves no task"
+
+
+async def take(consumer: Consumer, count: int, *tps: TopicPartition) -> list[bytes | None]:
+    """Return the values of the next `count` messages."""
+    values: list[bytes | None] = []
+    async with asyncio.timeout(10):
+        while len(values) < count:
+            got = await consumer.getmany(*tps, timeout_ms=200, max_records=count - len(values))
+            values += [m.value for messages in got.values() for m in messages]
+    return values
+
+
+async def nothing_more(consumer: Consumer, *tps: TopicPartition) -> None:
+    assert await consumer.getmany(*tps, timeout_ms=150) == {}
+
+
+def numbered(count: int, start: int = 0) -> list[bytes]:
+    return [b"%d" % n for n in range(start, start + count)]
+
+
+# --- what is handed out ---
+
+
+@pytest.mark.parametrize("version", [11, 12, 13, 16])
+async def test_messages_come_in_order_and_once_in_every_version(version):
+    async with FetchServer(("t", 1), version=version) as server:
+        server.append(T0, *numbered(5))
+        server.append(T0, *numbered(5, 5))
+        async with reading(server, T0) as consumer:
+            assert await take(consumer, 10) == numbered(10)
+            server.append(T0, b"later")
+            assert await take(consumer, 1) == [b"later"]
+            await nothing_more(consumer)
+            assert await consumer.position(T0) == 11
+            assert consumer.highwater(T0) == 11
+
+
+async def test_a_start_inside_a_batch_hands_out_only_what_is_at_or_after_it():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, *numbered(10))
+        async with reading(server, T0) as consumer:
+            consumer.seek(T0, 7)
+            assert await take(consumer, 3) == numbered(3, 7)
+            await nothing_more(consumer)
+
+
+async def test_the_position_passes_gaps_empty_batches_and_control_records():
+    async with FetchServer(("t", 1)) as server:
+        log = server.logs[T0]
+        log.append(b"a", gap=5)
+        log.append(b"b")
+        log.append(COMMIT_MARKER, key=COMMIT_MARKER, control=True, transactional=True, gap=3)
+        async with reading(server, T0) as consumer:
+            assert await take(consumer, 2) == [b"a", b"b"]
+            # the gap behind the last batch is not in any batch: the broker sends nothing for it
+            assert await consumer.position(T0) == 8
+
+
+async def test_read_committed_drops_what_was_aborted_and_only_that():
+    async with FetchServer(("t", 1)) as server:
+        log = server.logs[T0]
+        log.append(b"kept 1", transactional=True, producer_id=7, producer_epoch=0, base_sequence=0)
+        gone = log.append(
+            b"gone 1", transactional=True, producer_id=8, producer_epoch=0, base_sequence=0
+        )
+        log.append(b"plain", producer_id=8, producer_epoch=0, base_sequence=0)
+        marker = {"control": True, "transactional": True, "producer_epoch": 0}
+        log.append(b"", key=COMMIT_MARKER, producer_id=7, **marker)
+        log.append(b"gone 2", transactional=True, producer_id=8, producer_epoch=0, base_sequence=1)
+        log.append(b"", key=ABORT_MARKER, producer_id=8, **marker)
+        log.append(b"kept 2", transactional=True, producer_id=8, producer_epoch=0, base_sequence=2)
+        log.append(b"", key=COMMIT_MARKER, producer_id=8, **marker)
+        log.aborted = [(8, gone.base)]
+        async with reading(server, T0, isolation_level="read_committed") as consumer:
+            assert await take(consumer, 3) == [b"kept 1", b"plain", b"kept 2"]
+            assert await consumer.position(T0) == log.end
+        async with reading(server, T0) as consumer:
+            assert len(await take(consumer, 5)) == 5
+            await nothing_more(consumer)
+
+
+async def test_getone_getmany_iteration_and_batches_share_one_position():
+    async with FetchServer(("t", 1)) as server:
+        for start in range(0, 30, 10):
+            server.append(T0, *numbered(10, start))
+        async with reading(server, T0) as consumer:
+            assert (await consumer.getone()).value == b"0"
+            assert await take(consumer, 3) == numbered(3, 1)
+            async for message in consumer:
+                assert message.value == b"4"
+                break
+            assert await consumer.position(T0) == 5
+            batches = (await consumer.getbatches(timeout_ms=1000, max_bytes=1))[T0]
+            assert [m.value for m in batches[0].messages()] == numbered(5, 5)
+            assert (batches[0].start_offset, batches[0].next_offset) == (5, 10)
+            assert await take(consumer, 20) == numbered(20, 10)
+
+
+# --- sessions (KIP-227) ---
+
+
+async def test_an_incremental_request_names_only_what_changed():
+    async with FetchServer(("t", 3)) as server:
+        server.append(T0, b"a")
+        async with reading(server, T0, T1, T2) as consumer:
+            assert await take(consumer, 1) == [b"a"]
+            await until(lambda: len(server.fetches) >= 4)
+            server.append(T1, b"b")
+            assert await take(consumer, 1) == [b"b"]
+        named = [
+            sorted((p.partition, p.fetch_offset) for t in f.topics for p in t.partitions)
+            for f in server.fetches
+            if f.session_epoch > 0
+        ]
+        assert all(len(parts) <= 2 for parts in named)
+        assert [parts for parts in named if parts].count([(1, 1)]) == 1
+        assert [] in named, "a request that repeats the last one names nothing"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        codes.FETCH_SESSION_ID_NOT_FOUND,
+        codes.INVALID_FETCH_SESSION_EPOCH,
+        codes.FETCH_SESSION_TOPIC_ID_ERROR,
+        codes.UNKNOWN_TOPIC_ID,
+    ],
+)
+async def test_a_session_that_the_broker_refuses_is_begun_anew_and_nothing_is_lost(error):
+    async with FetchServer(("t", 2)) as server:
+        server.append(T0, b"a")
+        async with reading(server, T0, T1) as consumer:
+            assert await take(consumer, 1) == [b"a"]
+            server.top_errors = [error]
+            server.append(T0, b"b")
+            server.append(T1, b"c")
+            assert sorted(await take(consumer, 2)) == [b"b", b"c"]  # type: ignore[type-var]
+            await nothing_more(consumer)
+        full = [f for f in server.fetches if f.session_epoch == 0]
+        assert len(full) == 2
+        assert sum(len(t.partitions) for t in full[1].topics) == 2
+        if error == codes.FETCH_SESSION_ID_NOT_FOUND:
+            assert full[1].session_id == 0
+        else:
+            assert full[1].session_id != 0, "the old session is closed by the same request"
+
+
+async def test_a_broker_that_forgot_its_sessions_is_followed():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, b"a")
+        async with reading(server, T0) as consumer:
+            assert await take(consumer, 1) == [b"a"]
+            server.forget_sessions()
+            server.append(T0, b"b")
+            assert await take(consumer, 1) == [b"b"]
+
+
+# --- things under way when something changes ---
+
+
+async def test_an_answer_to_an_old_position_is_dropped_after_a_seek():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, *numbered(5))
+        server.gate.clear()
+        async with reading(server, T0) as consumer:
+            await until(lambda: server.fetches)
+            consumer.seek(T0, 3)
+            server.gate.set()
+            assert await take(consumer, 2) == numbered(2, 3)
+            await nothing_more(consumer)
+
+
+async def test_nothing_of_a_partition_comes_after_it_was_taken_away():
+    async with FetchServer(("t", 2)) as server:
+        server.append(T0, *numbered(5))
+        async with reading(server, T0, T1) as consumer:
+            assert await take(consumer, 1) == [b"0"]  # four more are buffered
+            server.gate.clear()
+            server.append(T0, b"under way")
+            seen = len(server.fetches)
+            await until(lambda: len(server.fetches) > seen)
+            consumer.assign([T1])
+            server.gate.set()
+            server.append(T1, b"other")
+            assert await take(consumer, 1) == [b"other"]
+            await nothing_more(consumer)
+            assert consumer.assignment() == {T1}
+
+
+async def test_iteration_stops_handing_out_a_batch_that_was_paused_or_sought_away():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, *numbered(10))
+        async with reading(server, T0) as consumer:
+            seen = []
+            async for message in consumer:
+                seen.append(message.offset)
+                if len(seen) == 3:
+                    consumer.seek(T0, 8)
+                if len(seen) == 5:
+                    break
+            assert seen == [0, 1, 2, 8, 9]
+
+
+async def test_a_cut_connection_loses_and_repeats_nothing():
+    async with FetchServer(("t", 1)) as server:
+        values = []
+        async with reading(server, T0) as consumer:
+            for turn in range(6):
+                server.append(T0, *numbered(10, 10 * turn))
+                if turn % 2:
+                    server.cut()
+                values += await take(consumer, 10)
+        assert values == numbered(60)
+
+
+async def test_a_broker_that_is_gone_for_a_while_is_found_again():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, b"a")
+        async with reading(server, T0) as consumer:
+            assert await take(consumer, 1) == [b"a"]
+            port = server.port
+            await server.stop()
+            await nothing_more(consumer)
+            await server.listen(port)
+            server.append(T0, b"b")
+            assert await take(consumer, 1) == [b"b"]
+
+
+async def test_stopping_is_quick_though_the_broker_answers_nothing():
+    async with FetchServer(("t", 1)) as server:
+        server.gate.clear()
+        async with asyncio.timeout(5):
+            async with reading(server, T0) as consumer:
+                await until(lambda: server.fetches)
+                waiting = asyncio.create_task(consumer.getmany(timeout_ms=60_000))
+                await asyncio.sleep(0.01)
+        with pytest.raises(Exception, match="stopped"):
+            await waiting
+
+
+# --- leaders (KIP-320) ---
+
+
+async def test_a_moved_leader_is_followed():
+    async with FetchServer(("t", 1)) as one, FetchServer(node_id=2) as two:
+        one.peers = two.peers = [one, two]
+        two.topic_ids = one.topic_ids
+        one.append(T0, b"a")
+        async with reading(one, T0) as consumer:
+            assert await take(consumer, 1) == [b"a"]
+            log = one.logs.pop(T0)
+            one.leaders[T0] = two.leaders[T0] = 2
+            two.logs[T0] = log
+            log.epoch_ends[0] = log.end
+            log.epoch = 1
+            two.append(T0, b"b")
+            one.wake()
+            assert await take(consumer, 1) == [b"b"]
+            assert two.seen("OffsetForLeaderEpoch"), "the new leader was asked about our offset"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        codes.NOT_LEADER_OR_FOLLOWER,
+        codes.FENCED_LEADER_EPOCH,
+        codes.UNKNOWN_LEADER_EPOCH,
+        codes.REPLICA_NOT_AVAILABLE,
+        codes.KAFKA_STORAGE_ERROR,
+        codes.OFFSET_NOT_AVAILABLE,
+        codes.UNKNOWN_TOPIC_OR_PARTITION,
+        codes.INCONSISTENT_TOPIC_ID,
+    ],
+)
+async def test_a_passing_error_of_one_partition_is_outlived_and_others_go_on(error):
+    async with FetchServer(("t", 2)) as server, reading(server, T0, T1) as consumer:
+        assert await consumer.position(T0) == 0
+        server.logs[T0].error = error
+        server.append(T1, b"other")
+        assert await take(consumer, 1) == [b"other"]
+        before = len(server.fetches)
+        await asyncio.sleep(0.3)
+        assert len(server.fetches) - before < 30, "it backs off"
+        server.logs[T0].error = 0
+        server.append(T0, b"mine")
+        assert await take(consumer, 1) == [b"mine"]
+
+
+async def test_a_truncated_log_sends_us_back_to_where_it_forks():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, *numbered(5))
+        server.append(T0, *numbered(5, 5))
+        async with reading(server, T0) as consumer:
+            assert await take(consumer, 10) == numbered(10)
+            server.logs[T0].truncate(5)
+            server.append(T0, b"instead")
+            server.wake()
+            assert await take(consumer, 1) == [b"instead"]
+            assert await consumer.position(T0) == 6
+
+
+async def test_a_truncated_log_is_an_error_without_a_reset_policy():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, *numbered(5))
+        server.append(T0, *numbered(5, 5))
+        async with reading(server, T0, auto_offset_reset="none") as consumer:
+            consumer.seek(T0, 0)
+            assert await take(consumer, 10) == numbered(10)
+            server.logs[T0].truncate(5)
+            server.wake()
+            with pytest.raises(OffsetOutOfRange, match="truncated to offset 5") as caught:
+                await take(consumer, 1)
+            assert (caught.value.topic, caught.value.partition, caught.value.offset) == ("t", 0, 10)
+
+
+# --- offsets that the log does not have ---
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("earliest", b"6"), ("latest", b"new")])
+async def test_an_offset_out_of_range_is_reset_by_the_policy(policy, expected):
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, *numbered(6))
+        server.append(T0, *numbered(4, 6))
+        server.logs[T0].start = 6
+        async with reading(server, T0, auto_offset_reset=policy) as consumer:
+            await consumer.position(T0)
+            consumer.seek(T0, 2)
+            await until(lambda: len(server.seen("ListOffsets")) >= 2)
+            await asyncio.sleep(0.05)
+            server.append(T0, b"new")
+            assert (await take(consumer, 1))[0] == expected
+
+
+async def test_without_a_policy_the_error_names_the_offset_and_a_seek_goes_on():
+    async with FetchServer(("t", 2)) as server:
+        server.append(T0, *numbered(3))
+        async with reading(server, T0, T1, auto_offset_reset="none") as consumer:
+            consumer.seek(T0, 99)
+            consumer.seek(T1, 0)
+            for _ in range(2):
+                with pytest.raises(OffsetOutOfRange, match="99") as caught:
+                    await take(consumer, 1, T0)
+                assert caught.value.topic == "t"
+                assert (caught.value.partition, caught.value.offset) == (0, 99)
+            consumer.seek(T0, 1)
+            assert await take(consumer, 2) == numbered(2, 1)
+
+
+async def test_a_failed_partition_does_not_keep_others_from_being_read():
+    async with FetchServer(("t", 2)) as server:  # noqa: SIM117
+        async with reading(server, T0, T1, auto_offset_reset="none") as consumer:
+            consumer.seek(T0, 99)
+            consumer.seek(T1, 0)
+            got, errors = [], 0
+            for n in range(5):
+                server.append(T1, b"%d" % n)
+            async with asyncio.timeout(5):
+                while len(got) < 5 or not errors:
+                    try:
+                        for messages in (
+                            await consumer.getmany(timeout_ms=100, max_records=1)
+                        ).values():
+                            got += [m.value for m in messages]
+                    except OffsetOutOfRange:
+                        errors += 1
+            assert got == numbered(5)
+
+
+async def test_a_topic_made_anew_is_read_from_its_beginning():
+    async with FetchServer(("t", 1), version=13) as server:
+        server.append(T0, *numbered(5))
+        async with reading(server, T0, auto_offset_reset="latest") as consumer:
+            assert await consumer.position(T0) == 5
+            old, server.topic_ids = server.topic_ids, {}
+            server.wake()
+            await asyncio.sleep(0.1)
+            server.topic_ids = {"t": uuid.uuid4()}
+            assert server.topic_ids != old
+            log = server.logs[T0] = type(server.logs[T0])()
+            for n in range(8):
+                log.append(b"new %d" % n)
+            server.wake()
+            assert await take(consumer, 8) == [b"new %d" % n for n in range(8)]
+
+
+# --- damage ---
+
+
+@pytest.mark.parametrize("past", ["one past the batch's start", "past the batch"])
+async def test_a_corrupt_batch_is_told_after_what_is_before_it_and_can_be_passed(past):
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, *numbered(3))
+        server.append(T0, *numbered(3, 3))
+        server.append(T0, *numbered(3, 6))
+        server.logs[T0].damage(1)
+        async with reading(server, T0) as consumer:
+            assert await take(consumer, 3) == numbered(3)
+            for _ in range(2):
+                with pytest.raises(CorruptFrame) as caught:
+                    await take(consumer, 1)
+                error = caught.value
+                assert (error.topic, error.partition, error.offset) == ("t", 0, 3)
+                assert await consumer.position(T0) == 3
+            consumer.seek(T0, 4 if past == "one past the batch's start" else 6)
+            assert await take(consumer, 3) == numbered(3, 6)
+
+
+async def test_records_that_do_not_parse_are_told_where_they_are_and_can_be_passed():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, *numbered(3))
+        server.append(T0, *numbered(3, 3))
+        stored = server.logs[T0].batches[0]
+        data = bytearray(stored.data)
+        data[61] ^= 0x7E  # the first record's length; the CRC is not looked at here
+        server.logs[T0].batches[0] = stored._replace(data=bytes(data))
+        async with reading(server, T0, check_crcs=False) as consumer:
+            with pytest.raises(CorruptFrame) as caught:
+                await take(consumer, 1)
+            assert (caught.value.topic, caught.value.partition, caught.value.offset) == ("t", 0, 0)
+            consumer.seek(T0, 1)
+            assert await take(consumer, 3) == numbered(3, 3)
+
+
+async def test_an_answer_that_is_garbage_costs_the_connection_and_nothing_else():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, b"a")
+        real = server._fetch
+        sent = 0
+
+        async def garbage(frame: bytes, version: int, correlation_id: int) -> bytes:
+            nonlocal sent
+            body = await real(frame, version, correlation_id)
+            sent += 1
+            return body[:4] + struct.pack(">i", -5) * 20 if sent <= 2 else body
+
+        server._fetch = garbage
+        async with reading(server, T0) as consumer:
+            assert await take(consumer, 1) == [b"a"]
+            assert sent >= 3
+
+
+# --- fairness and bounds ---
+
+
+async def test_partitions_take_turns():
+    async with FetchServer(("t", 3)) as server:
+        for tp in (T0, T1, T2):
+            for n in range(20):
+                server.append(tp, b"%d" % n)
+        async with reading(server, T0, T1, T2) as consumer:
+            await asyncio.sleep(0.2)
+            turns = []
+            for _ in range(9):
+                turns += list(await consumer.getmany(timeout_ms=1000, max_records=2))
+            assert {turns.count(tp) for tp in (T0, T1, T2)} == {3}
+
+
+async def test_a_partition_that_nobody_reads_does_not_starve_another_of_the_same_broker():
+    async with FetchServer(("t", 2)) as server:
+        big = b"x" * 1000
+        for _ in range(300):
+            server.append(T0, big)
+            server.append(T1, big)
+        options = {"max_partition_fetch_bytes": 20_000, "fetch_max_bytes": 60_000}
+        async with reading(server, T0, T1, fetch_max_wait_ms=2000, **options) as consumer:
+            started = asyncio.get_running_loop().time()
+            assert len(await take(consumer, 300, T1)) == 300
+            took = asyncio.get_running_loop().time() - started
+            assert took < 2, "no fetch for the unread partition held up the other"
+
+
+async def test_what_is_buffered_stays_within_fetch_max_bytes():
+    async with FetchServer(("t", 3)) as server:
+        for tp in (T0, T1, T2):
+            for _ in range(400):
+                server.append(tp, b"x" * 1000)
+        options = {"max_partition_fetch_bytes": 100_000, "fetch_max_bytes": 150_000}
+        async with reading(server, T0, T1, T2, **options) as consumer:
+            await asyncio.sleep(0.3)
+            fetcher = consumer._fetcher
+            # the budget, and beyond it one small fetch for each partition that had nothing
+            buffered = [c.buffered_bytes for c in fetcher.cursors.values()]
+            assert all(buffered)
+            assert sum(buffered) <= 150_000 + 3 * 65_536
+            assert len(await take(consumer, 1200)) == 1200
+
+
+async def test_a_paused_partition_keeps_what_it_has_and_is_not_fetched():
+    async with FetchServer(("t", 2)) as server:
+        server.append(T0, *numbered(4))
+        async with reading(server, T0, T1) as consumer:
+            assert await take(consumer, 1) == [b"0"]
+            consumer.pause(T0)
+            assert consumer.paused() == {T0}
+            await nothing_more(consumer)
+            await asyncio.sleep(0.1)
+            seen = len(server.fetches)
+            server.append(T0, b"late")
+            server.append(T1, b"other")
+            assert await take(consumer, 1) == [b"other"]
+            after = server.fetches[seen:]
+            assert all(p.partition != 0 for f in after for t in f.topics for p in t.partitions)
+            consumer.resume(T0)
+            assert await take(consumer, 4) == [*numbered(3, 1), b"late"]
+
+
+async def test_one_large_message_comes_through_small_limits():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, b"x" * 500_000)
+        server.append(T0, b"after")
+        options = {"max_partition_fetch_bytes": 1000, "fetch_max_bytes": 1000}
+        async with reading(server, T0, **options) as consumer:
+            assert [len(v or b"") for v in await take(consumer, 2)] == [500_000, 5]
