@@ -3,6 +3,7 @@ from typing import Any, final
 
 from typing_extensions import Buffer
 
+from faustc._native.compression import DEFAULT_MAX_DECOMPRESSED as DEFAULT_MAX_DECOMPRESSED
 from faustc.types import TopicPartition
 
 @final
@@ -41,6 +42,9 @@ class Message:
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
+class Origin: ...
+
+@final
 class Batch:
     topic: str | None
     partition: int
@@ -54,6 +58,7 @@ class Batch:
     producer_epoch: int
     base_sequence: int
     size_bytes: int
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def compression(self) -> int: ...
     @property
@@ -72,7 +77,7 @@ def decode(
     data: Buffer,
     *,
     check_crc: bool = True,
-    max_decompressed: int = ...,
+    max_decompressed: int = 134217728,
     topic: str | None = None,
     partition: int = -1,
     allow_partial: bool = False,

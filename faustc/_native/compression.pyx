@@ -138,7 +138,8 @@ cdef extern from "Python.h":
 
 
 @cython.final
-cdef class View:
+@cython.auto_pickle(False)
+cdef class _View:
     """The bytes of any buffer, held while we look at them."""
 
     cdef Py_buffer buffer
@@ -155,7 +156,8 @@ cdef class View:
 
 
 @cython.final
-cdef class Room:
+@cython.auto_pickle(False)
+cdef class _Room:
     """A bytes object while decoders still write into it; nobody else holds it yet."""
 
     cdef PyObject *room
@@ -234,13 +236,13 @@ def _snappy_compress(data, level):
 
 def _snappy_decompress(data, int64_t max_size):
     """Decode blocks in xerial framing, or one raw block."""
-    cdef View view = View(data)
+    cdef _View view = _View(data)
     cdef Py_ssize_t size = view.size
     cdef Cursor c
     cdef list spans = []            # (from, to, size decompressed)
     cdef int64_t total = 0, claim
     cdef Py_ssize_t at, length, filled = 0
-    cdef Room room
+    cdef _Room room
     if size == 0:
         raise CorruptFrame("snappy data is empty")
     cursor_init(&c, view.start, size)
@@ -259,7 +261,7 @@ def _snappy_decompress(data, int64_t max_size):
         if total > max_size:
             fail_size("snappy", max_size)
         spans.append((0, size, total))
-    room = Room(total)
+    room = _Room(total)
     raw = memoryview(data)
     for start, end, claim in spans:
         made = cramjam.snappy.decompress_raw_into(raw[start:end], room.window(filled, claim))
@@ -329,7 +331,7 @@ cdef inline uint64_t load_le64(const uint8_t *p) noexcept nogil:
 
 
 def _lz4_decompress(data, int64_t max_size):
-    cdef View view = View(data)
+    cdef _View view = _View(data)
     cdef Cursor c
     cdef const uint8_t *descriptor
     cdef int flags, block_code
@@ -340,7 +342,7 @@ def _lz4_decompress(data, int64_t max_size):
     cdef bint stored
     cdef list blocks = []               # (from, to, most bytes it can make, stored as is)
     cdef bytes out
-    cdef Room room
+    cdef _Room room
     cdef Py_ssize_t start, end, most
     if view.size == 0:
         raise CorruptFrame("lz4 data is empty")
@@ -385,7 +387,7 @@ def _lz4_decompress(data, int64_t max_size):
         raise CorruptFrame(f"{left(&c)} bytes after the lz4 frame")
     # One byte more than allowed, so that passing max_size shows.
     bound = min(bound, max_size + 1)
-    room = Room(bound)
+    room = _Room(bound)
     for start, end, most, stored in blocks:
         if stored:
             made = end - start
@@ -449,7 +451,7 @@ def _zstd_compress(data, level):
 
 def _zstd_decompress(data, int64_t max_size):
     """Decode the frames in data (RFC 8878 lets them follow each other)."""
-    cdef View view = View(data)
+    cdef _View view = _View(data)
     cdef Cursor c
     cdef Py_ssize_t start
     cdef int64_t bound, room = max_size

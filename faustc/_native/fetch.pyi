@@ -4,6 +4,7 @@ from typing import final
 from typing_extensions import Buffer
 
 from faustc._native.batch import Batch
+from faustc._native.compression import DEFAULT_MAX_DECOMPRESSED as DEFAULT_MAX_DECOMPRESSED
 from faustc.exceptions import CorruptFrame
 
 MIN_VERSION: int
@@ -56,5 +57,5 @@ def decode_fetch(
     *,
     topic_names: Mapping[bytes, str] | None = None,
     check_crc: bool = True,
-    max_decompressed: int = ...,
+    max_decompressed: int = 134217728,
 ) -> FetchResponse: ...
