@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from .exceptions import ImproperlyConfigured
 from .imports import did_you_mean
 from .setting_table import Options
-from .setting_types import Setting, app_id
+from .setting_types import Setting, app_id, symbol
 
 __all__ = ["WITHOUT_EFFECT", "Settings"]
 
@@ -134,8 +134,16 @@ class Settings(Options):
         return self.NAMES[name] in self._given
 
     def asdict(self) -> dict[str, Any]:
-        """Return every setting under its main name; passwords in URLs are masked."""
-        return {name: getattr(self, name) for name in self.SETTINGS}
+        """Return every setting under its main name; passwords in URLs are masked.
+
+        Classes are shown as they were given, so that none is imported for this.
+        """
+        return {
+            name: self._given.get(name, setting.default)
+            if setting.check is symbol
+            else getattr(self, name)
+            for name, setting in self.SETTINGS.items()
+        }
 
     def ineffective(self) -> dict[str, str]:
         """Return those that were set but change nothing, each with the reason."""

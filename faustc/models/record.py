@@ -357,9 +357,13 @@ def _names_around(frame: FrameType | None) -> dict[str, Any]:
     """Return the local names where a class is being defined, if that is in a function."""
     while frame is not None and frame.f_code.co_name in ("__init_subclass__", "__new__"):
         frame = frame.f_back
-    if frame is None or frame.f_locals is frame.f_globals:
-        return {}
-    return dict(frame.f_locals)
+    names: dict[str, Any] = {}
+    while frame is not None and frame.f_locals is not frame.f_globals:
+        names = {**frame.f_locals, **names}
+        if frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+            break  # a function; the frames below it are its callers, not its surroundings
+        frame = frame.f_back
+    return names
 
 
 def _own_annotations(cls: Any, local: Mapping[str, Any]) -> dict[str, Any]:

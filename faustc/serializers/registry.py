@@ -169,7 +169,7 @@ class Registry:
                 raise
             except Exception as exc:
                 shown = getattr(typ, "__name__", typ)
-                raise failure(f"the {what} does not make a {shown}: {exc}") from exc
+                raise failure(f"the {what} does not fit {shown}: {exc}") from exc
 
         return decode
 
