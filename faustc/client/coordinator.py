@@ -7,6 +7,7 @@ open for as long as a rebalance takes, so commits and LeaveGroup go by another.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -173,11 +174,25 @@ class Coordinator:
         for code in (answer.error_code, *(m.error_code for m in answer.members or ())):
             self._check(code, "LeaveGroup")
 
-    def hang_up(self, reason: Exception) -> None:
-        """Fail the JoinGroup or SyncGroup that waits, if one does; find the coordinator anew."""
-        self.forget()
-        if self._waiting is not None:
-            self._waiting.close(reason)
+    async def probe(self, generation: int, member_id: str, *, timeout_s: float) -> None:
+        """See whether whoever keeps our JoinGroup or SyncGroup is still there, and still the one.
+
+        It may rightly keep them for as long as the slowest member takes, so their own
+        timeouts would be late to notice. Fails them if it is not; raises nothing.
+        """
+        waiting = self._waiting
+        try:
+            await self.heartbeat(generation, member_id, timeout_s=timeout_s, purpose="offsets")
+        except (ConnectionLost, KafkaTimeout) as exc:
+            reason: Exception = exc
+        except BrokerError as exc:
+            if codes.lookup(exc.code).refresh != "coordinator":
+                return  # whatever it thinks of us, it is there
+            reason = exc
+        else:
+            return
+        if waiting is not None and waiting is self._waiting:
+            waiting.close(reason)
 
     def forget(self) -> None:
         """Find the coordinator again before the next request."""
@@ -190,7 +205,7 @@ class Coordinator:
         try:
             finding_s = min(timeout_s, self._client.request_timeout_s)
             node = await self._client.coordinator("group", self._group_id, finding_s)
-            connection = await self._client.connection(node, purpose)
+            connection = await _connect(self._client, node, purpose, deadline)
             if purpose == "group":
                 self._waiting = connection
             return await connection.request(
@@ -379,5 +394,17 @@ def _share(deadline: Deadline) -> float:
 
 
 async def _to_coordinator(client: Client, group_id: str, timeout_s: float) -> BrokerConnection:
+    deadline = Deadline(timeout_s)
     node = await client.coordinator("group", group_id, timeout_s)
-    return await client.connection(node, "offsets")
+    return await _connect(client, node, "offsets", deadline)
+
+
+async def _connect(client: Client, node: int, purpose: str, deadline: Deadline) -> BrokerConnection:
+    # A client takes its time to connect, longer than a heartbeat can wait.
+    try:
+        async with asyncio.timeout(deadline.left()):
+            return await client.connection(node, purpose)
+    except TimeoutError as exc:
+        if isinstance(exc, KafkaTimeout):
+            raise
+        raise KafkaTimeout(f"no connection to node {node} in {deadline.timeout_s:g} s") from exc

@@ -369,7 +369,9 @@ class Membership:
             if self.state in JOINED and self.generation >= 0:
                 await self._beat_once()
             elif self.state in REBALANCING and self._standing.lasted_s() > self._beat_timeout_s:
-                await self._probe()
+                await self._coordinator.probe(
+                    self.generation, self.member_id, timeout_s=self._beat_timeout_s
+                )
 
     async def _beat_once(self) -> None:
         generation = self.generation
@@ -390,25 +392,6 @@ class Membership:
                 self._again_after(exc)
             else:
                 raise
-
-    async def _probe(self) -> None:
-        """See whether the coordinator that keeps our JoinGroup or SyncGroup is still the one.
-
-        It may rightly keep them for as long as the slowest member takes, so their
-        own timeouts would be late to notice one that hangs or was replaced.
-        """
-        try:
-            await self._coordinator.heartbeat(
-                self.generation,
-                self.member_id,
-                timeout_s=self._beat_timeout_s,
-                purpose="offsets",
-            )
-        except (ConnectionLost, KafkaTimeout) as exc:
-            self._coordinator.hang_up(exc)
-        except BrokerError as exc:
-            if codes.lookup(exc.code).refresh == "coordinator":
-                self._coordinator.hang_up(exc)
 
     async def _stall(self) -> None:
         logger.error(
