@@ -1,0 +1,86 @@
+"""Stream processing in Python with Faust's API, on a Kafka client of its own.
+
+Names are imported when they are first used, so `import faustc` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from faustc.version import VERSION, __version__, version_info
+
+if TYPE_CHECKING:
+    from faustc.agents import Agent, current_agent
+    from faustc.app import App
+    from faustc.channels import Channel
+    from faustc.codecs import Codec
+    from faustc.events import Event, current_event
+    from faustc.models import Record
+    from faustc.sensors import Monitor
+    from faustc.serializers import Schema
+    from faustc.service import Service
+    from faustc.settings import Settings
+    from faustc.streams import Stream
+    from faustc.topics import Topic
+    from faustc.worker import Worker
+
+__all__ = [
+    "VERSION",
+    "Agent",
+    "App",
+    "Channel",
+    "Codec",
+    "Event",
+    "Monitor",
+    "Record",
+    "Schema",
+    "Service",
+    "Settings",
+    "Stream",
+    "Topic",
+    "Worker",
+    "__version__",
+    "current_agent",
+    "current_event",
+    "uuid",
+    "version_info",
+]
+
+# Where each public name lives; test_public_names holds this and the imports above together.
+_PLACES = {
+    "Agent": "faustc.agents",
+    "App": "faustc.app",
+    "Channel": "faustc.channels",
+    "Codec": "faustc.codecs",
+    "Event": "faustc.events",
+    "Monitor": "faustc.sensors",
+    "Record": "faustc.models",
+    "Schema": "faustc.serializers",
+    "Service": "faustc.service",
+    "Settings": "faustc.settings",
+    "Stream": "faustc.streams",
+    "Topic": "faustc.topics",
+    "Worker": "faustc.worker",
+    "current_agent": "faustc.agents",
+    "current_event": "faustc.events",
+}
+
+
+def uuid() -> str:
+    """Return a random UUID as a string."""
+    from uuid import uuid4
+
+    return str(uuid4())
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'faustc' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(place), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

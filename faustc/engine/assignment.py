@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from faustc.engine.inbox import BatchOfMessages, Parcel, Reader
+from faustc.engine.inbox import BatchOfMessages, Reader, SharedBatch
 from faustc.types import TopicPartition
 
 __all__ = ["Assignment"]
@@ -101,9 +101,9 @@ class Assignment:
             return
         self._fetched[tp] = batches[-1].next_offset
         readers = self._readers.get(tp.topic, ())
-        parcels = [Parcel(tp, batch, len(readers)) for batch in batches]
+        shared = [SharedBatch(tp, batch, len(readers)) for batch in batches]
         for reader in readers:
-            reader.put(tp, parcels)
+            reader.put(tp, shared)
 
     def hungry(self) -> list[TopicPartition]:
         """Return the partitions that every reader has room for; none that has no reader."""
@@ -138,7 +138,7 @@ class Assignment:
             positions = [
                 inbox.ledger.position
                 for reader in self._readers.get(tp.topic, ())
-                if (inbox := reader.inbox(tp)) is not None
+                if reader.tracked and (inbox := reader.inbox(tp)) is not None
             ]
             if positions and min(positions) >= 0:
                 offsets[tp] = min(positions)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from faustc.engine.assignment import Assignment
 from faustc.engine.counters import Counters
-from faustc.exceptions import CommitFailed, ConnectionLost, KafkaTimeout
+from faustc.exceptions import CommitFailed, ConnectionLost, DeliveryFailed, KafkaTimeout
 from faustc.types import OffsetAndMetadata, TopicPartition
 
 __all__ = ["Checkpoint"]
@@ -27,14 +27,19 @@ class Checkpoint:
     """
 
     def __init__(
-        self, assignment: Assignment, consumer: Any, producer: Any, counters: Counters
+        self,
+        assignment: Assignment,
+        consumer: Any,
+        flush: Callable[[], Awaitable[None]],
+        counters: Counters,
     ) -> None:
         self._assignment = assignment
         self._consumer = consumer
-        self._producer = producer
+        self._flush = flush
         self._counters = counters
         self._lock = asyncio.Lock()
         self._committed: dict[TopicPartition, int] = {}
+        self._failed: DeliveryFailed | None = None
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """Forget what was committed for partitions that are no longer ours."""
@@ -59,6 +64,10 @@ class Checkpoint:
         try:
             async with asyncio.timeout(timeout_s), self._lock:
                 return await self._commit(partitions, reached or {})
+        except DeliveryFailed as exc:
+            # The producer says so once; what it lost must never be committed over.
+            self._failed = exc
+            raise
         except CommitFailed as exc:
             self._counters.commit_failures_total += 1
             logger.warning("Offsets not committed, their events will come again: %s", exc)
@@ -72,6 +81,8 @@ class Checkpoint:
         partitions: Collection[TopicPartition] | None,
         reached: Mapping[TopicPartition, int],
     ) -> bool:
+        if self._failed is not None:
+            raise self._failed
         # The positions are taken before the flush: what is acknowledged while it
         # runs may have sends that it does not wait for.
         self._assignment.reach(reached)
@@ -82,7 +93,7 @@ class Checkpoint:
         }
         if not offsets:
             return True
-        await self._producer.flush()
+        await self._flush()
         await self._consumer.commit(
             {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
         )

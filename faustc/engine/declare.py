@@ -16,12 +16,12 @@ TOPIC_ALREADY_EXISTS = 36
 
 
 class TopicSpec(NamedTuple):
-    """A topic as it should be created; config has Kafka's own names and string values."""
+    """A topic as it should be created; configs has Kafka's own names and string values."""
 
     name: str
-    partitions: int
-    replicas: int
-    config: Mapping[str, str]
+    num_partitions: int
+    replication_factor: int
+    configs: Mapping[str, str]
 
 
 async def declare(
@@ -49,14 +49,14 @@ async def declare(
     created = []
     for spec in missing:
         try:
-            await admin.create_topic(
-                spec.name, spec.partitions, spec.replicas, configs=dict(spec.config)
-            )
+            await admin.create_topics([spec])
         except BrokerError as exc:
             if exc.code != TOPIC_ALREADY_EXISTS:  # another worker was quicker
                 raise
         else:
-            created.append(f"{spec.name} ({spec.partitions} partitions, {spec.replicas} replicas)")
+            created.append(
+                f"{spec.name} ({spec.num_partitions} partitions, {spec.replication_factor} replicas)"
+            )
     if created:
         logger.info("Created missing topics: %s", ", ".join(created))
     return frozenset(spec.name for spec in missing)

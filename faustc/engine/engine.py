@@ -21,8 +21,14 @@ from faustc.engine.counters import Counters
 from faustc.engine.declare import TopicSpec, declare
 from faustc.engine.inbox import Reader
 from faustc.engine.nursery import Nursery
+from faustc.engine.outbox import Outbox
 from faustc.engine.transport import Transport
-from faustc.exceptions import ConsumerNotStarted, ProducerClosed
+from faustc.exceptions import (
+    ConsumerNotStarted,
+    DeliveryFailed,
+    FaustError,
+    ProducerClosed,
+)
 from faustc.types import TopicPartition
 
 __all__ = ["Engine", "EngineOptions"]
@@ -32,8 +38,14 @@ logger = logging.getLogger(__name__)
 # Commits that were brought forward by commit_every come no closer than this:
 # each one flushes the producer and asks the coordinator.
 MIN_COMMIT_INTERVAL_S = 0.1
-# How long the pump sleeps in one fetch, so that max_poll_interval sees it alive.
-POLL_MS = 1_000
+# How long one fetch waits. Short while some inbox is full: that partition has to be
+# asked for again as soon as there is room, though the others have nothing new.
+POLL_MS = 250
+POLL_WHILE_FULL_MS = 10
+# How long each part is given to close after a crash.
+ABANDON_S = 10.0
+# While every inbox is full, the group is told this often that we are alive.
+ALIVE_S = 1.0
 LAG_INTERVAL_S = 1.0
 
 
@@ -54,6 +66,9 @@ class EngineOptions:
     producer: Mapping[str, Any] = field(default_factory=dict)
     admin: Mapping[str, Any] = field(default_factory=dict)
 
+
+# A partition that is nobody's: asking for it asks for nothing.
+NOWHERE = TopicPartition("", -1)
 
 Listener = Callable[[frozenset[TopicPartition]], Any]
 
@@ -88,15 +103,29 @@ class Engine:
         self._on_crash = on_crash
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
-        self._nursery = Nursery(f"{name}.engine", self._crashed)
-        self._specs: dict[str, TopicSpec] = {}
+        # Those that read are stopped first; what is sent until the end has to go out.
+        self._reading = Nursery(f"{name}.engine", on_crash)
+        self._nursery = Nursery(f"{name}.engine", on_crash)
+        self.outbox = Outbox(self._nursery)
         self._declared: set[str] = set()
         self._appeared: set[str] = set()  # topics that did not exist when we first looked
         self._room = asyncio.Event()
         self._commit_now = asyncio.Event()
         self._taken_since_commit = 0
         self._producer_lock = asyncio.Lock()
-        self._stopping = False
+        self.stopping = False
+
+    def running_producer(self) -> Any:
+        """Return the producer; raises ProducerClosed while there is none."""
+        if self.producer is None:
+            raise ProducerClosed(f"app {self.name} is not started")
+        return self.producer
+
+    def running_consumer(self) -> Any:
+        """Return the consumer; raises ConsumerNotStarted while there is none."""
+        if self.consumer is None:
+            raise ConsumerNotStarted(f"app {self.name} is not started, or reads no topic")
+        return self.consumer
 
     # -- starting and stopping ---------------------------------------------------------
 
@@ -105,13 +134,18 @@ class Engine:
         if self.producer is None:
             async with self._producer_lock:
                 if self.producer is None:
-                    if self._stopping:
+                    if self.stopping:
                         raise ProducerClosed(f"app {self.name} is stopped")
                     producer = self.transport.create_producer(**self.options.producer)
-                    async with asyncio.timeout(self.options.start_timeout_s):
-                        await producer.start()
+                    await producer.start(self.options.start_timeout_s)
                     self.producer = producer
         return self.producer
+
+    async def flush(self) -> None:
+        """Wait until brokers have everything sent before this; raises DeliveryFailed."""
+        await self.outbox.drain()
+        if self.producer is not None:
+            await self.producer.flush()
 
     async def start(self, readers: Iterable[Reader], specs: Iterable[TopicSpec]) -> None:
         """Start everything; return when the consumer is joining its group.
@@ -127,13 +161,13 @@ class Engine:
 
     async def _start_consumer(self) -> None:
         consumer = self.transport.create_consumer(**self.options.consumer)
-        self.checkpoint = Checkpoint(self.assignment, consumer, self.producer, self.counters)
+        self.checkpoint = Checkpoint(self.assignment, consumer, self.flush, self.counters)
         consumer.subscribe(topics=sorted(self.assignment.topics), listener=self)
         self.consumer = consumer
-        await consumer.start()
-        self._nursery.spawn(self._pump(), "pump", vital=True)
-        self._nursery.spawn(self._commits(), "commits", vital=True)
-        self._nursery.spawn(self._watch_lag(), "lag", vital=True)
+        await consumer.start(self.options.start_timeout_s)
+        self._reading.spawn(self._pump(), "pump", vital=True)
+        self._reading.spawn(self._commits(), "commits", vital=True)
+        self._reading.spawn(self._watch_lag(), "lag", vital=True)
 
     async def add_reader(self, reader: Reader, specs: Iterable[TopicSpec] = ()) -> None:
         """Let a reader join while running; its topics are subscribed to if they are new."""
@@ -150,55 +184,58 @@ class Engine:
         reader.close()
         self.assignment.remove_reader(reader)
 
-    async def quiesce(self) -> bool:
-        """Hand out nothing more, let what is in hand finish, commit; False if it took too long."""
+    async def wind_down(self) -> None:
+        """Hand out nothing more, let what is in hand finish, and commit it.
+
+        Raises DeliveryFailed if a send of it was given up.
+        """
+        if self.checkpoint is None:
+            return
+        await self._reading.close()
         self.assignment.stop(self.assignment.partitions)
-        drained = await self.assignment.drained(None, self.options.drain_timeout_s)
-        if not drained:
+        if not await self.assignment.drained(None, self.options.drain_timeout_s):
             logger.warning(
                 "%d events did not finish within %.0f s and will come again",
                 self.assignment.outstanding(),
                 self.options.drain_timeout_s,
             )
-        return drained
+        await self.checkpoint.commit()
 
     async def stop(self) -> None:
-        """Commit what is done, leave the group, close. Idempotent; never raises for brokers."""
-        if self._stopping:
-            return
-        self._stopping = True
+        """Leave the group and close; call wind_down first. Raises DeliveryFailed."""
+        self.stopping = True
+        await self._reading.close()
         try:
+            await self.outbox.drain()
+            await self._nursery.close()
             if self.consumer is not None:
-                await self.quiesce()
-                await self._nursery.close()
-                await self.consumer.stop()  # revokes all, which commits
-            else:
-                await self._nursery.close()
+                await self.consumer.stop()  # revokes all, which commits what is left
         finally:
-            for closing in (self.producer, self._admin):
-                if closing is not None:
-                    await closing.stop()
             self.assignment.close(self.assignment.partitions)
-            self.producer = None
+            if self._admin is not None:
+                await self._admin.stop()
+            if self.producer is not None:
+                await self.producer.stop()
 
     async def abandon(self) -> None:
-        """Close without committing: after a crash, what is in hand has to come again."""
-        self._stopping = True
-        self.assignment.close(self.assignment.partitions)
+        """Close without committing: after a crash, what was in hand has to come again."""
+        self.stopping = True
         self.checkpoint = None
+        self.assignment.close(self.assignment.partitions)
+        await self._reading.close()
         await self._nursery.close()
-        for closing in (self.consumer, self.producer, self._admin):
-            if closing is None:
-                continue
-            try:
-                async with asyncio.timeout(10.0):
-                    await closing.stop()
-            except Exception as exc:  # noqa: BLE001 - the first failure is the one to report
-                logger.warning("While closing after a crash: %r", exc)
-        self.producer = None
+        for closing in (self.consumer, self._admin, self.producer):
+            if closing is not None:
+                try:
+                    async with asyncio.timeout(ABANDON_S):
+                        await closing.stop()
+                except (FaustError, TimeoutError) as exc:
+                    logger.warning("While closing after a crash: %r", exc)
 
-    def _crashed(self, error: BaseException) -> None:
-        self._on_crash(error)
+    def partition_counts(self) -> dict[str, int | str]:
+        """Return how many partitions each topic we read has, as far as that is known."""
+        known = getattr(self.consumer, "partitions_for_topic", lambda topic: None)
+        return {topic: len(known(topic) or ()) or "?" for topic in self.assignment.topics}
 
     # -- topics ------------------------------------------------------------------------
 
@@ -242,16 +279,19 @@ class Engine:
         logger.info("Revoked: %s", _listing(partitions))
         try:
             self.assignment.stop(partitions)
-            if not self._stopping:
+            if not self.stopping:  # then wind_down did this for all
                 await self.assignment.drained(partitions, self.options.drain_timeout_s)
             if self.checkpoint is not None:
                 await self.checkpoint.commit(
                     partitions,
                     timeout_s=self.options.drain_timeout_s,
-                    reached=self._reached(partitions),
+                    reached=await self._reached(partitions),
                 )
             if self._on_revoked is not None:
                 await self._on_revoked(partitions)
+        except DeliveryFailed as exc:
+            self._on_crash(exc)  # the group's callbacks must not be where this ends
+            raise
         finally:
             self._forget(partitions)
 
@@ -272,15 +312,29 @@ class Engine:
     # -- tasks -------------------------------------------------------------------------
 
     async def _pump(self) -> None:
-        """Move batches from the fetcher to the inboxes: one await per answer, not per message."""
+        """Move batches from the fetcher to the inboxes: one await per answer, not per message.
+
+        A partition that a reader has no room for is not asked for, so it fills
+        up in the fetcher, which then stops fetching it, and no other.
+        """
         consumer, assignment, counters = self.consumer, self.assignment, self.counters
         while True:
             self._room.clear()
             wanted = assignment.hungry()
-            fetched = await consumer.getbatches(*wanted, timeout_ms=POLL_MS)
+            if not wanted:
+                try:
+                    async with asyncio.timeout(ALIVE_S):
+                        await self._room.wait()
+                except TimeoutError:
+                    await consumer.getbatches(NOWHERE, timeout_ms=0)
+                continue
+            full = len(wanted) < len(assignment.partitions)
+            fetched = await consumer.getbatches(
+                *wanted, timeout_ms=POLL_WHILE_FULL_MS if full else POLL_MS
+            )
             for tp, batches in fetched.items():
                 assignment.put(tp, batches)
-                count = sum(len(batch) for batch in batches)
+                count = sum(map(len, batches))
                 counters.messages_received_total += count
                 counters.messages_received_by_topic[tp.topic] += count
                 counters.bytes_received_total += sum(batch.size_bytes for batch in batches)
@@ -289,6 +343,7 @@ class Engine:
         """Note that a reader opened a batch: there is room, and perhaps much to commit."""
         if not self._room.is_set():
             self._room.set()
+        self.counters.events_total += count
         self._taken_since_commit += count
         if self._taken_since_commit >= self.options.commit_every:
             self._commit_now.set()
@@ -312,29 +367,40 @@ class Engine:
         """Commit what every reader is done with; False if it has to wait for a later commit."""
         if self.checkpoint is None:
             raise ConsumerNotStarted(f"app {self.name} reads nothing yet")
-        chosen = self.assignment.partitions if partitions is None else partitions
-        return await self.checkpoint.commit(partitions, reached=self._reached(chosen))
+        return await self.checkpoint.commit(
+            partitions,
+            reached=await self._reached(
+                self.assignment.partitions if partitions is None else partitions
+            ),
+        )
 
-    def _reached(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        positions = {tp: self.consumer.position_now(tp) for tp in partitions}
-        return {tp: offset for tp, offset in positions.items() if offset is not None}
+    async def _reached(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return how far fetching got, of partitions it began with: this does not wait then."""
+        begun = self.assignment.committable()
+        reached = {}
+        for tp in partitions:
+            if tp in begun and tp in self.consumer.assignment():
+                reached[tp] = await self.consumer.position(tp)
+        return reached
 
     async def _watch_lag(self) -> None:
         """Keep the lag: the end of the log, as fetches tell it, less what is done."""
         while True:
-            self.measure_lag()
+            await self.measure_lag()
             await asyncio.sleep(LAG_INTERVAL_S)
 
-    def measure_lag(self) -> None:
+    async def measure_lag(self) -> None:
         """Work out the lag of each partition that has been fetched from."""
+        consumer = self.consumer
+        partitions = self.assignment.partitions & set(consumer.assignment())
+        self.assignment.reach(await self._reached(partitions))
         done = self.assignment.committable()
         lag = {}
-        for tp in self.assignment.partitions:
-            end = self.consumer.highwater(tp)
-            position = done.get(tp)
-            if position is None:
-                position = self.consumer.position_now(tp)
-            if end is not None and position is not None:
+        for tp in partitions & set(consumer.assignment()):
+            end = consumer.highwater(tp)
+            if end is not None:
+                # Before the first message came, what is done is what is not wanted.
+                position = done[tp] if tp in done else await consumer.position(tp)
                 lag[tp] = max(0, end - position)
         self.counters.lag = lag
 

@@ -1,8 +1,8 @@
 """Batches on their way from the fetcher to those who read them.
 
-One fetched batch is shared: every reader of its topic gets the same `Parcel`,
+One fetched batch is shared: every reader of its topic gets the same `SharedBatch`,
 in an `Inbox` per partition. A reader works on one `Portion` at a time, the
-messages of one parcel; the concurrent actors of an agent share it and take
+messages of one batch; the concurrent actors of an agent share it and take
 turns message by message.
 """
 
@@ -13,18 +13,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import length_hint
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from faustc.engine.ledger import Ledger
 from faustc.types import TopicPartition
 
-__all__ = ["Inbox", "Parcel", "Portion", "Reader"]
+__all__ = ["Inbox", "Portion", "Reader", "SharedBatch"]
 
 
 class BatchOfMessages(Protocol):
     """What a fetched batch has to offer."""
 
-    @property
-    def start_offset(self) -> int: ...
     @property
     def next_offset(self) -> int: ...
     @property
@@ -32,7 +31,7 @@ class BatchOfMessages(Protocol):
     def messages(self) -> list[Any]: ...
 
 
-class Parcel:
+class SharedBatch:
     """One batch, parsed once however many readers it has."""
 
     __slots__ = ("_batch", "_messages", "_readers", "next_offset", "size_bytes", "tp")
@@ -87,45 +86,45 @@ class Portion:
 
 
 class Inbox:
-    """Parcels of one partition waiting for one reader, bounded in bytes.
+    """Batches of one partition waiting for one reader, bounded in bytes.
 
     The bound is where we stop asking for more, so it is passed by at most what
     one request brings.
     """
 
-    __slots__ = ("_parcels", "ledger", "max_bytes", "size_bytes", "tp")
+    __slots__ = ("_batches", "ledger", "max_bytes", "size_bytes", "tp")
 
     def __init__(self, tp: TopicPartition, max_bytes: int) -> None:
         self.tp = tp
         self.max_bytes = max_bytes
         self.size_bytes = 0
         self.ledger = Ledger()
-        self._parcels: deque[Parcel] = deque()
+        self._batches: deque[SharedBatch] = deque()
 
     def __len__(self) -> int:
-        return len(self._parcels)
+        return len(self._batches)
 
     @property
     def has_room(self) -> bool:
         return self.size_bytes < self.max_bytes
 
-    def put(self, parcels: Iterable[Parcel]) -> None:
-        """Queue parcels, in the order of the log."""
-        for parcel in parcels:
-            self._parcels.append(parcel)
-            self.size_bytes += parcel.size_bytes
+    def put(self, batches: Iterable[SharedBatch]) -> None:
+        """Queue batches, in the order of the log."""
+        for batch in batches:
+            self._batches.append(batch)
+            self.size_bytes += batch.size_bytes
 
     def take(self) -> Portion:
-        """Open the next parcel and note in the ledger that its messages are handed out."""
-        parcel = self._parcels.popleft()
-        self.size_bytes -= parcel.size_bytes
-        messages = parcel.messages()
-        self.ledger.hand_out(_offsets(messages), parcel.next_offset)
+        """Open the next batch and note in the ledger that its messages are handed out."""
+        batch = self._batches.popleft()
+        self.size_bytes -= batch.size_bytes
+        messages = batch.messages()
+        self.ledger.hand_out(_offsets(messages), batch.next_offset)
         return Portion(self.tp, messages, self.ledger)
 
     def clear(self) -> None:
         """Drop what waits; it was never handed out."""
-        self._parcels.clear()
+        self._batches.clear()
         self.size_bytes = 0
 
 
@@ -145,13 +144,23 @@ class Reader:
     its reader.
     """
 
-    def __init__(self, name: str, topics: Iterable[str], *, max_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        name: str,
+        topics: Iterable[str],
+        *,
+        max_bytes: int = 1 << 20,
+        tracked: bool = True,
+    ) -> None:
         self.name = name
         self.topics = frozenset(topics)
         self.max_bytes = max_bytes
+        self.tracked = tracked  # False: its acknowledgements move no committed offset
         self.closed = False
         self.taken_total = 0  # messages of opened portions
         self.on_take: Callable[[int], None] | None = None  # told the size of each portion opened
+        self.holders: WeakSet[Any] = WeakSet()  # streams that may have collected some
+        self._returned: deque[Portion] = deque()
         self._inboxes: dict[TopicPartition, Inbox] = {}
         self._turns: deque[Inbox] = deque()  # inboxes that have something, in whose turn it is
         self._current: Portion | None = None
@@ -181,6 +190,11 @@ class Reader:
         inbox.clear()
         if inbox in self._turns:
             self._turns.remove(inbox)
+        for holder in list(self.holders):
+            holder.release(tp)
+        for portion in [p for p in self._returned if p.tp == tp]:
+            portion.close()
+            self._returned.remove(portion)
         if self._current is not None and self._current.tp == tp:
             self._current.close()
             self._current = None
@@ -192,17 +206,31 @@ class Reader:
         if inbox is not None:
             inbox.ledger.close()
 
-    def put(self, tp: TopicPartition, parcels: Sequence[Parcel]) -> None:
+    def put(self, tp: TopicPartition, batches: Sequence[SharedBatch]) -> None:
         """Queue fetched batches of one partition."""
         inbox = self._inboxes[tp]
         if not len(inbox):
             self._turns.append(inbox)
-        inbox.put(parcels)
+        inbox.put(batches)
+        self._ready.set()
+
+    def give_back(self, messages: Sequence[tuple[Ledger, Any]]) -> None:
+        """Take back what was handed out and not looked at: it comes again, first."""
+        by_ledger: dict[int, tuple[Ledger, list[Any]]] = {}
+        for ledger, message in messages:
+            by_ledger.setdefault(id(ledger), (ledger, []))[1].append(message)
+        for ledger, some in by_ledger.values():
+            if not ledger.closed:
+                self._returned.append(Portion(some[0].tp, some, ledger))
         self._ready.set()
 
     async def portion(self) -> Portion | None:
         """Return what is to be worked on next; None once the reader is closed."""
         while not self.closed:
+            while self._returned:
+                if self._returned[0].left:
+                    return self._returned[0]
+                self._returned.popleft()
             current = self._current
             if current is not None:
                 if current.left:

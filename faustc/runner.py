@@ -1,0 +1,284 @@
+"""What an app does when it runs: readers, actors and tasks on an engine, on one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Collection
+from typing import Any
+
+from faustc.channels import Channel, Feed
+from faustc.engine.engine import Engine, EngineOptions
+from faustc.engine.inbox import Reader
+from faustc.exceptions import (
+    ConsumerNotStarted,
+    DecodeError,
+    ImproperlyConfigured,
+    NotReady,
+)
+from faustc.home import Home
+from faustc.topics import Topic
+from faustc.types import TopicPartition
+from faustc.undecodable import UndecodableLog
+from faustc.version import __version__
+
+__all__ = ["Runner", "call", "engine_options", "leader_only"]
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """Runs one app. Made with it, alive between its start and stop.
+
+    It also gives an app that was never started a producer, on the loop of the
+    first who sends.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.home = Home(self._moved)
+        self._engine: Engine | None = None
+        self._readers: dict[Reader, Channel] = {}
+        self._undecodable = UndecodableLog()
+
+    # -- the engine and its loop -------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, made when first asked for."""
+        engine = self._engine
+        if engine is None:
+            app = self.app
+            with app.lock:
+                if self._engine is None:
+                    self._engine = Engine(
+                        app.conf.id,
+                        app.transport,
+                        engine_options(app.conf),
+                        app.monitor,
+                        app.fail,
+                        on_assigned=app.on_partitions_assigned.asend,
+                        on_revoked=app.on_partitions_revoked.asend,
+                    )
+                engine = self._engine
+        return engine
+
+    @property
+    def rebalancing(self) -> bool:
+        return self._engine is not None and self._engine.rebalancing
+
+    def _moved(self) -> None:
+        """Forget what lived on a loop that is gone."""
+        if self._engine is not None:
+            logger.warning("App %s: its event loop is gone; starting anew", self.app.conf.id)
+        self._engine = None
+        self._readers = {}
+
+    async def sending_engine(self) -> Engine:
+        """Return the engine, its producer running; called on the app's loop."""
+        engine = self.engine
+        if engine.producer is None:
+            check_supported(self.app.conf)
+            await engine.start_producer()
+        return engine
+
+    def send_later(self, future: Any, send: Callable[[], Any]) -> None:
+        """Have a send carried out on the app's loop, after those asked for before it."""
+        self.home.soon(lambda: self.engine.outbox.put(future, send))
+
+    # -- life --------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect, create missing topics, and start every agent and task."""
+        app = self.app
+        app.finalize()
+        check_supported(app.conf)
+        self.home.settle(asyncio.get_running_loop())
+        if self._engine is not None and self._engine.stopping:
+            self._engine = None
+        engine = self.engine
+        specs = []
+        readers = []
+        for agent in app.agents.values():
+            reader = agent.open()
+            if isinstance(reader, Reader):
+                readers.append(reader)
+                specs += agent.channel.specs()
+        await engine.start(readers, specs)
+        for agent in app.agents.values():
+            for name, actor in agent.actors():
+                app.add_future(actor, name=name)
+        for fun in app.tasks:
+            app.add_future(call(fun, app), name=getattr(fun, "__qualname__", "task"))
+
+    async def wind_down(self) -> None:
+        """Hand out nothing more, and commit what was in hand; agents still run."""
+        if self._engine is not None and not self.app.crashed:
+            await self._engine.wind_down()
+
+    async def stop(self) -> None:
+        """Leave the group and close; without a commit if the app crashed."""
+        engine, self._engine = self._engine, None
+        try:
+            if engine is not None:
+                await (engine.abandon() if self.app.crashed else engine.stop())
+        finally:
+            for agent in self.app.agents.values():
+                agent.close()
+            self._readers = {}
+            self.home.leave()
+
+    async def commit(self, topics: Collection[TopicPartition | str] | None) -> bool:
+        """Commit what is done, of all or of some; called on the app's loop."""
+        if self._engine is None:
+            raise ConsumerNotStarted("the app is not started")
+        partitions = None
+        if topics is not None:
+            names = {topics} if isinstance(topics, str) else set(topics)
+            assigned = self._engine.assignment.partitions
+            partitions = [tp for tp in assigned if tp in names or tp.topic in names]
+        return await self._engine.commit(partitions)
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Describe the running app for the table that a worker prints."""
+        conf = self.app.conf
+        counts = self.engine.partition_counts()
+        topics = [f"{name} ({count})" for name, count in sorted(counts.items())]
+        return [
+            ("id", conf.id),
+            ("version", f"{__version__}, app version {conf.version}"),
+            ("transport", str(conf.broker)),
+            ("topics (partitions)", ", ".join(topics) or "none"),
+            ("agents", ", ".join(sorted(self.app.agents)) or "none"),
+            ("data folder", str(conf.datadir.absolute())),
+        ]
+
+    # -- readers -----------------------------------------------------------------------
+
+    def topics(self) -> list[Topic]:
+        """Return the topics that agents and streams read."""
+        channels = [agent.channel for agent in self.app.agents.values()]
+        return [c for c in [*channels, *self._readers.values()] if isinstance(c, Topic)]
+
+    def new_reader(self, channel: Channel, name: str) -> Reader | Feed:
+        """Make what a channel's messages are taken from."""
+        if isinstance(channel, Topic):
+            conf = self.app.conf
+            return Reader(
+                name,
+                channel.topics,
+                max_bytes=conf.consumer_max_fetch_size,
+                tracked=channel.acks,
+            )
+        return channel.open_feed()
+
+    async def open_reader(self, channel: Channel) -> Reader | Feed:
+        """Begin to read a channel for a stream of its own; the app has to be running."""
+        reader = self.new_reader(channel, f"stream of {channel.label}")
+        if isinstance(reader, Reader):
+            assert isinstance(channel, Topic)
+            if self.home.other() is not None:
+                raise NotReady("a stream is iterated on the event loop of its app")
+            if not self.app.started:
+                raise NotReady(
+                    f"app {self.app.conf.id} has to be started before {channel!r} is read"
+                )
+            self._readers[reader] = channel
+            await self.engine.add_reader(reader, channel.specs())
+        return reader
+
+    def close_reader(self, channel: Channel, reader: Reader | Feed) -> None:
+        """Read no more for a stream that ended, or that nobody holds any more."""
+        if isinstance(reader, Feed):
+            channel.close_feed(reader)
+        elif self._readers.pop(reader, None) is not None and self._engine is not None:
+            self._engine.remove_reader(reader)
+
+    def decode_failed(self, channel: Channel, message: Any, error: DecodeError) -> None:
+        """Count a message that does not decode, and say so."""
+        counters = self.app.monitor
+        counters.decode_errors_total += 1
+        counters.decode_errors_by_topic[message.topic] += 1
+        self._undecodable.report(message.topic, message, error)
+
+
+async def call(fun: Callable[..., Any], app: Any) -> None:
+    """Run a task's function, which may take the app, or not."""
+    takes_app = bool(inspect.signature(fun).parameters)
+    result = fun(app) if takes_app else fun()
+    if inspect.isawaitable(result):
+        await result
+
+
+def leader_only(app: Any, fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a task's function so that it does nothing unless this worker leads."""
+
+    async def on_leader() -> None:
+        if app.is_leader():
+            await call(fun, app)
+
+    on_leader.__qualname__ = getattr(fun, "__qualname__", "task")
+    return on_leader
+
+
+def check_supported(conf: Any) -> None:
+    """Raise ImproperlyConfigured for settings whose promise could not be kept yet.
+
+    To run at least once, or in the clear, when something else was asked for
+    would be worse than not to run.
+    """
+    if str(getattr(conf.processing_guarantee, "value", "")) == "exactly_once":
+        raise ImproperlyConfigured(
+            "processing_guarantee='exactly_once' is not supported yet; at_least_once is"
+        )
+    for name in ("broker_credentials", "ssl_context"):
+        if getattr(conf, name) is not None:
+            raise ImproperlyConfigured(f"{name} is not supported yet: connections are in the clear")
+    if conf.broker.password is not None:
+        raise ImproperlyConfigured("broker: credentials in the URL are not supported yet")
+
+
+def engine_options(conf: Any) -> EngineOptions:
+    """Translate the settings of an app into what the engine and its client take."""
+    producer = {
+        "client_id": conf.client_id,
+        "acks": conf.producer_acks,
+        "compression_type": conf.producer_compression_type,
+        "linger_ms": conf.producer_linger * 1000,
+        "delivery_timeout_ms": int(conf.producer_request_timeout * 1000),
+        "metadata_max_age_ms": conf.producer_metadata_max_age_ms,
+        "connections_max_idle_ms": conf.producer_connections_max_idle_ms,
+        "partitioner": conf.producer_partitioner,
+    }
+    # The client's own sizes are those its speed was measured with.
+    for name in ("max_batch_size", "max_request_size"):
+        if conf.is_set(f"producer_{name}"):
+            producer[name] = getattr(conf, f"producer_{name}")
+    consumer = {
+        "group_id": conf.id,
+        "client_id": conf.client_id,
+        "group_instance_id": conf.consumer_group_instance_id,
+        "auto_offset_reset": conf.consumer_auto_offset_reset,
+        "enable_auto_commit": False,
+        "max_partition_fetch_bytes": conf.consumer_max_fetch_size,
+        "check_crcs": conf.broker_check_crcs,
+        "session_timeout_ms": int(conf.broker_session_timeout * 1000),
+        "heartbeat_interval_ms": int(conf.broker_heartbeat_interval * 1000),
+        "rebalance_timeout_ms": int(conf.broker_rebalance_timeout * 1000),
+        "max_poll_interval_ms": int(conf.broker_max_poll_interval * 1000),
+        "request_timeout_ms": int(conf.broker_request_timeout * 1000),
+        "metadata_max_age_ms": conf.consumer_metadata_max_age_ms,
+        "client_options": {"connections_max_idle_ms": conf.consumer_connections_max_idle_ms},
+    }
+    return EngineOptions(
+        commit_interval_s=conf.commit_interval,
+        commit_every=conf.broker_commit_every,
+        # Half of the session: what is left is for the commit, and the rebalance itself.
+        drain_timeout_s=conf.broker_session_timeout / 2 if conf.stream_wait_empty else 0.0,
+        inbox_max_bytes=conf.consumer_max_fetch_size,
+        allow_declare=conf.topic_allow_declare,
+        consumer=consumer,
+        producer=producer,
+        admin={"client_id": conf.client_id},
+    )
