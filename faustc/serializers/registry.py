@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..codecs import CodecArg, Json, get_codec
+from ..codecs import CodecArg, Json, Raw, get_codec
 from ..exceptions import DecodeError, KeyDecodeError, ValueDecodeError
 from ..models.coerce import Rules, converter
 from ..models.record import Record
@@ -145,6 +145,8 @@ class Registry:
         name = chosen or default
         fit = _fit(typ, codec)
         none_is_wrong = _is_model(typ) and not allow_empty
+        if type(codec) is Raw and not codec.children and (typ is None or typ is bytes):
+            return _as_it_is
 
         def decode(data: bytes | None) -> Any:
             if data is None:
@@ -199,6 +201,10 @@ class Registry:
             return dumps(value)
 
         return encode
+
+
+def _as_it_is(data: bytes | None) -> bytes | None:
+    return data
 
 
 def _is_model(typ: Any) -> bool:
