@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .jars import CACHE, jars, java
@@ -31,6 +32,11 @@ def free_ports(count: int) -> list[int]:
             sock.bind(("127.0.0.1", 0))
             ports.append(sock.getsockname()[1])
         return ports
+
+
+# A node dies with the thread that started it (see below), so one thread that lives as
+# long as this process starts them all, whoever asks.
+_STARTER = ThreadPoolExecutor(1, "kafka-starter")
 
 
 def _die_with_parent() -> None:
@@ -87,6 +93,9 @@ class Node:
 
     def spawn(self) -> None:
         """Start the process without waiting until it answers."""
+        _STARTER.submit(self._spawn).result(FORMAT_TIMEOUT_S + START_TIMEOUT_S)
+
+    def _spawn(self) -> None:
         if not self._config.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             self._config.write_text(_properties(self._settings), encoding="utf-8")
