@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
 import threading
 import time
@@ -137,6 +138,24 @@ class Group:
             )
 
         await until(shared)
+
+    async def kill(self, member: GroupMember) -> None:
+        """Have a member vanish without a word, as kill -9 would."""
+        host, client, membership = member._host, member._client, member._membership
+        assert host is not None
+        assert client is not None
+        assert membership is not None
+
+        async def vanish() -> None:
+            for task in membership._tasks:
+                task.cancel()
+            await client.close()
+
+        await host.run(vanish)
+        await host.close()
+        dead = self.users[self.members.index(member)].name
+        for tp in [tp for tp, name in self.claims.items() if name == dead]:
+            del self.claims[tp]
 
     def check(self) -> None:
         assert [c for user in self.users for c in user.clashes] == []
@@ -489,14 +508,45 @@ async def test_more_members_than_partitions_leaves_some_idle_and_ready(kafka, ne
     await group.stop()
 
 
-async def test_a_storm_of_joins_and_leaves_settles(group):
-    members = [(await group.join())[0] for _ in range(5)]
-    for _ in range(3):
-        await members.pop(0).stop()
-        members.append((await group.join())[0])
-        await asyncio.sleep(0.1)
+@pytest.mark.parametrize("assignor", ["cooperative-sticky", "range"])
+async def test_a_storm_of_joins_leaves_and_deaths_settles(group, assignor):
+    seed = int(time.time())
+    rng = random.Random(seed)
+    print(f"seed {seed}")
+    stop = asyncio.Event()
+
+    async def committing(member: GroupMember) -> None:
+        offset = 0
+        while not stop.is_set():
+            offset += 1
+            try:
+                await member.commit(
+                    {tp: OffsetAndMetadata(offset) for tp in member.assignment}, timeout_s=10
+                )
+            except (CommitFailed, NotReady):
+                pass  # taken away, or stopped, in between
+            await asyncio.sleep(0.02)
+
+    members = [(await group.join(assignors=[assignor]))[0] for _ in range(4)]
+    tasks = [asyncio.create_task(committing(member)) for member in members]
+    for _ in range(12):
+        what = rng.choice(["join", "leave", "die", "wait"])
+        victim = rng.randrange(len(members))
+        if what == "leave" and len(members) > 1:
+            await members.pop(victim).stop()
+        elif what == "die" and len(members) > 1:
+            await group.kill(members.pop(victim))
+        elif what == "join" and len(members) < 7:
+            members.append((await group.join(assignors=[assignor]))[0])
+            tasks.append(asyncio.create_task(committing(members[-1])))
+        await asyncio.sleep(rng.random() * 0.4)
     await group.settle(6, *members)
+    stop.set()
+    await asyncio.gather(*tasks)
     group.check()
+    # and: whoever holds a partition can commit it
+    for member in members:
+        await member.commit({tp: OffsetAndMetadata(1000) for tp in member.assignment})
 
 
 @pytest.mark.parametrize("assignor", ["range", "roundrobin", "cooperative-sticky"])
@@ -660,3 +710,28 @@ async def test_a_killed_coordinator_is_replaced_and_nothing_is_lost(
     await group.settle(6, one, two, three)
     group.check()
     await group.stop()
+
+
+async def test_a_coordinator_that_hangs_is_replaced_and_nothing_is_lost(
+    kafka3: KafkaCluster, new_name: Callable[[str], str]
+) -> None:
+    group = Group(kafka3.bootstrap, new_name("group"))
+    make_topic(kafka3.bootstrap, group.name, 6, 3)
+    options = {"session_timeout_ms": 12_000, "request_timeout_ms": 6_000}
+    one, user = await group.join(**options)
+    await group.settle(6, one)
+    async with Client(kafka3.bootstrap) as client:
+        coordinator = await client.coordinator("group", group.name)
+    # when: it is neither dead nor alive, as under SIGSTOP, while another member joins
+    kafka3.nodes[coordinator].pause()
+    try:
+        two, _ = await group.join(**options)
+        await group.settle(6, one, two)
+        await one.commit({tp: OffsetAndMetadata(2) for tp in one.assignment})
+    finally:
+        kafka3.nodes[coordinator].resume()
+    # then
+    assert user.told("lost") == set()
+    group.check()
+    await group.stop()
+    kafka3.nodes[coordinator].wait_ready(3)
