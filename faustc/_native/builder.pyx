@@ -63,7 +63,7 @@ cdef enum:
     VARINTS_ROOM = 64           # a record's attributes and varints, generously
 
 cdef Py_ssize_t MAX_BATCH = 0x7FFFFFFF      # lengths are int32
-cdef Py_ssize_t MAX_SPARE_BYTES = 8 << 20   # as many full batches as are ever in hand at once
+cdef Py_ssize_t MAX_SPARE_BYTES = 8 << 20   # eight batches of the default bound
 cdef uint8_t NO_HEADERS = 0
 DEFAULT_MAX_BYTES = 1 << 20                 # what brokers take by default, with 12 bytes to spare
 

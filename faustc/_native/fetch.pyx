@@ -17,8 +17,11 @@ from faustc._native.batch cimport scan
 from faustc._native.cursor cimport (
     Cursor,
     cursor_init,
+    enter_tag,
     left,
     read_compact_len,
+    read_count,
+    read_endpoints,
     read_int16,
     read_int32,
     read_int64,
@@ -57,7 +60,6 @@ cdef enum:
     MIN_TOPIC = 3
     MIN_PARTITION = 37
     MIN_ABORTED = 16
-    MIN_ENDPOINT = 11
 
 cdef bytes NO_ID = bytes(UUID_SIZE)
 
@@ -258,14 +260,6 @@ def decode_fetch(
     return answer
 
 
-cdef Py_ssize_t read_count(Cursor *c, bint flexible, int smallest) except -2:
-    """Read an array's length, -1 for null; refuse one that its bytes cannot hold."""
-    cdef Py_ssize_t n = read_compact_len(c) if flexible else read_int32(c)
-    if n < -1 or n > left(c) // smallest:
-        raise CorruptFrame(f"array of {n} at byte {c.pos - c.start}, {left(c)} bytes left")
-    return n
-
-
 cdef PartitionFetch read_partition(Cursor *c, bint flexible, str topic, bytes topic_id):
     """Read what stands before a partition's records."""
     cdef PartitionFetch part = PartitionFetch.__new__(PartitionFetch)
@@ -313,18 +307,6 @@ cdef int read_records(
     return 0
 
 
-cdef uint64_t enter_tag(Cursor *c, Cursor *field) except? 0xFFFFFFFFFFFFFFFF:
-    """Step over one tagged field and point field at its bytes; return its tag."""
-    cdef uint64_t tag = read_uvarint(c)
-    cdef uint64_t size = read_uvarint(c)
-    if size > <uint64_t>left(c):
-        raise CorruptFrame(f"tag {tag} claims {size} bytes, {left(c)} left")
-    field.start = c.start
-    field.pos = take(c, <Py_ssize_t>size)
-    field.end = c.pos
-    return tag
-
-
 cdef int read_partition_tags(Cursor *c, PartitionFetch part) except -1:
     cdef uint64_t count = read_uvarint(c)
     cdef uint64_t tag
@@ -345,20 +327,8 @@ cdef int read_partition_tags(Cursor *c, PartitionFetch part) except -1:
 cdef int read_answer_tags(Cursor *c, FetchResponse answer, int version) except -1:
     cdef uint64_t count = read_uvarint(c)
     cdef Cursor field
-    cdef Py_ssize_t endpoints
-    cdef int32_t node, port
     while count:
         count -= 1
-        if enter_tag(c, &field) != 0 or version < FIRST_ENDPOINTS:
-            continue
-        endpoints = read_count(&field, True, MIN_ENDPOINT)
-        while endpoints > 0:
-            endpoints -= 1
-            node = read_int32(&field)
-            host = read_string(&field, True)
-            if host is None:
-                raise CorruptFrame(f"a fetch answer names broker {node} without a host")
-            port = read_int32(&field)
-            answer.endpoints.append((node, host, port, read_string(&field, True)))
-            skip_tags(&field)
+        if enter_tag(c, &field) == 0 and version >= FIRST_ENDPOINTS:
+            answer.endpoints.extend(read_endpoints(&field))
     return 0

@@ -424,6 +424,21 @@ def test_a_codec_that_fails_passes_its_error_on(registry: None) -> None:
     assert as_faustc_reads(build([(None, b"b", NOW, ())])) == [(None, b"b", NOW, ())]
 
 
+def test_a_batch_that_is_being_compressed_takes_nothing_more(registry: None) -> None:
+    # given a codec that stands for another thread, running while the GIL is released
+    def meddle(data: Any, level: int | None) -> bytes:
+        with pytest.raises(RuntimeError, match="sealed"):
+            builder.append(None, b"late", NOW)
+        with pytest.raises(RuntimeError, match="sealed"):
+            builder.seal()
+        return bytes(data)
+
+    compression.register(6, "meddles", meddle, lambda data, max_size: bytes(data))
+    builder = BatchBuilder("meddles")
+    builder.append(None, b"in time", NOW)
+    assert as_faustc_reads(builder.seal()) == [(None, b"in time", NOW, ())]
+
+
 def test_headers_that_append_to_the_same_batch_do_not_mix_with_it() -> None:
     builder = BatchBuilder()
 
