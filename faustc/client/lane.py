@@ -8,9 +8,13 @@
                        retry
 
 Order is kept across failures as the Java client keeps it: while anything waits
-to be sent again, nothing newer is sent, and the oldest goes alone. A gap in the
-sequences (a parcel that was sent, perhaps written, and given up) is closed by a
-new epoch once nothing is in flight.
+to be sent again, nothing newer is sent, and the oldest goes alone.
+
+A parcel that was sent and given up may leave a gap in the sequences: nobody knows
+whether it was written. What was sent after it is then sent again under its own
+number: success says there is no gap, "out of order" that there is one and that
+none of these was written. Only then, or when nothing sent is left, a new epoch
+begins. Renumbering earlier could write a second time what is there already.
 
 Nothing here waits, reads a clock or knows a socket.
 """
@@ -32,9 +36,11 @@ class Lane:
     __slots__ = (
         "_sent",
         "failures_in_a_row",
+        "gap",
         "hold_until",
         "identity",
         "in_flight",
+        "known",
         "next_sequence",
         "node",
         "open",
@@ -54,7 +60,9 @@ class Lane:
         self.in_flight: list[Parcel] = []
         self.identity = NOBODY
         self.next_sequence = 0
-        self.restart = False
+        self.known = False  # the broker has something of this identity
+        self.gap: tuple[int, ...] = ()  # the last parcel that may be missing; () for none
+        self.restart = False  # it is missing: begin a new epoch
         self.hold_until = 0.0
         self.failures_in_a_row = 0
         self.sent_to = -1
@@ -100,7 +108,11 @@ class Lane:
             return None
         if self.in_flight:
             # The new leader must not get the newer one before the old leader has answered.
-            behind = self.retry or self.restart or self.sent_to != self.node
+            behind = self.retry or self.gap or self.restart or self.sent_to != self.node
+            # From a producer that it does not know, a broker takes any sequence: the
+            # second parcel would be written, although the first was refused.
+            if persona.idempotent and not self.known:
+                window = 1
             if behind or len(self.in_flight) >= window:
                 return None
         elif persona.idempotent and not self._identify(persona):
@@ -125,6 +137,8 @@ class Lane:
 
     def _identify(self, persona: Persona) -> bool:
         """With nothing in flight, see to it that sequences may go on; False: not yet."""
+        if self.gap and not self.retry:
+            self.restart = True
         if self.restart and persona.current == self.identity:
             persona.bump()
         if persona.current == self.identity:
@@ -139,7 +153,9 @@ class Lane:
     def _begin(self, identity: Identity) -> None:
         self.identity = identity
         self.next_sequence = 0
+        self.known = False
         self.restart = False
+        self.gap = ()
         for parcel in self.retry:
             parcel.restamp(identity, self.next_sequence)
             self.next_sequence = after(self.next_sequence, parcel.count)
@@ -150,6 +166,10 @@ class Lane:
         """The broker has it."""
         self.in_flight.remove(parcel)
         self.failures_in_a_row = 0
+        if parcel.identity == self.identity:
+            self.known = True
+        if parcel.order > self.gap:
+            self.gap = ()  # a broker takes no sequence before its predecessor
         parcel.written(base_offset, log_append_time)
 
     def put_back(self, parcel: Parcel, error: KafkaError) -> None:
@@ -162,7 +182,7 @@ class Lane:
             self._gap(parcel)  # its time ran out meanwhile
 
     def reject(self, parcel: Parcel, error: KafkaError) -> None:
-        """It will never be written: its sequences are missing from now on."""
+        """It will never be written: its sequences are missing."""
         self.in_flight.remove(parcel)
         parcel.give_up(error)
         self._gap(parcel)
@@ -177,17 +197,17 @@ class Lane:
         """The broker expected another sequence.
 
         With something before it on its way, that is the reason, and it is sent
-        again behind that. As the first, its predecessors are gone from the
-        broker: start again from 0 in a new epoch.
+        again behind that. As the first, its predecessors are missing on the broker,
+        and neither it nor what follows was written: start again from 0 in a new epoch.
         """
         first = all(parcel.order <= p.order for p in (*self.in_flight, *self.retry))
         self.put_back(parcel, error)
         if first:
-            self._gap(parcel)
+            self.restart = True
 
     def _gap(self, parcel: Parcel) -> None:
         if parcel.sequence >= 0:
-            self.restart = True
+            self.gap = max(self.gap, parcel.order)
 
     # --- giving up ---
 
