@@ -81,6 +81,10 @@ class FetchedBatch:
         """How many records it has, those before start_offset included."""
         return len(self.batch)
 
+    def __len__(self) -> int:
+        """Return how many messages the batch has, those before start_offset included."""
+        return len(self.batch)
+
     @property
     def size_bytes(self) -> int:
         """The size of the batch on the wire."""

@@ -86,7 +86,8 @@ class Ready:
     def _turns(self, tps: TPs) -> list[Cursor]:
         if not tps:
             return list(self._cursors.values())
-        return [cursor for tp, cursor in self._cursors.items() if tp in tps]
+        wanted = tps if len(tps) < 4 else frozenset(tps)
+        return [cursor for tp, cursor in self._cursors.items() if tp in wanted]
 
     def _served(self, cursor: Cursor) -> None:
         """Send a cursor to the end of the queue, or away if nothing is left."""
