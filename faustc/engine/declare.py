@@ -54,9 +54,8 @@ async def declare(
             if exc.code != TOPIC_ALREADY_EXISTS:  # another worker was quicker
                 raise
         else:
-            created.append(
-                f"{spec.name} ({spec.num_partitions} partitions, {spec.replication_factor} replicas)"
-            )
+            shape = f"{spec.num_partitions} partitions, {spec.replication_factor} replicas"
+            created.append(f"{spec.name} ({shape})")
     if created:
         logger.info("Created missing topics: %s", ", ".join(created))
     return frozenset(spec.name for spec in missing)
