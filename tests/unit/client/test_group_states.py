@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from faustc.client import codes, standing, wire
+from faustc.client.assignors import Assignment, CooperativeSticky, Subscription
 from faustc.client.group import GroupMember, State
 from faustc.client.holdings import Holdings, named
 from faustc.client.host import LoopThread
@@ -494,6 +495,57 @@ async def test_a_topic_whose_metadata_is_hidden_for_a_moment_is_not_taken_for_de
     await until(lambda: len(coordinator.seen("Metadata")) > asked + 2)
     assert member.assignment == ALL
     assert user.heard == [("assign", ALL)]
+
+
+class WithNotes(CooperativeSticky):
+    """An assignor of an application: tells each member something, as one with standbys would."""
+
+    name = "with-notes"
+
+    def __init__(self) -> None:
+        self.told: list[tuple[bytes | None, int]] = []
+
+    def user_data(self, topics: Sequence[str], owned: Collection[Any], generation: int) -> bytes:
+        return b"room for %d" % len(owned)
+
+    def assign(
+        self, members: Mapping[str, Subscription], partitions: Mapping[str, int]
+    ) -> dict[str, Assignment]:
+        shares = super().assign(members, partitions)
+        return {
+            member: Assignment(share.partitions, b"said: " + (members[member].user_data or b""))
+            for member, share in shares.items()
+        }
+
+    def assigned(self, assignment: Assignment, generation: int) -> None:
+        self.told.append((assignment.user_data, generation))
+
+
+async def test_an_assignor_of_the_application_gets_its_notes_through(coordinator, join):
+    notes = WithNotes()
+    member, _ = await join(assignors=[notes])
+    coordinator.trouble["Heartbeat"] = [codes.REBALANCE_IN_PROGRESS]
+    await until(lambda: len(notes.told) == 2)
+    assert member.protocol == "with-notes"
+    assert notes.told == [(b"said: room for 0", 1), (b"said: room for 4", 2)]
+
+
+async def test_one_assignor_that_cannot_cooperate_makes_every_rebalance_eager(coordinator, join):
+    _, user = await join(assignors=["cooperative-sticky", "range"])
+    coordinator.trouble["Heartbeat"] = [codes.REBALANCE_IN_PROGRESS]
+    await until(lambda: user.order == ["assign", "revoke", "assign"])
+    said = wire.decode_subscription(
+        bytes(coordinator.seen("JoinGroup")[-1].fields.protocols[0].metadata)
+    )
+    assert said.owned == ()
+
+
+async def test_a_broken_assignor_is_a_failure_not_a_hang(coordinator, join):
+    broken = WithNotes()
+    broken.assign = None  # type: ignore[method-assign,assignment]
+    member, _ = await join(settle=False, assignors=[broken])
+    with pytest.raises(TypeError):
+        await member.wait_assigned(5)
 
 
 # --- committing ---
