@@ -46,7 +46,7 @@ asan: $(VENV)/.ready  ## run the native tests under AddressSanitizer and UBSan
 lint: build     ## ruff, cython-lint, the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint faustc/_native
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint faustc/_native
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 format: build   ## format the Python code
