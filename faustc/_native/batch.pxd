@@ -56,6 +56,7 @@ cdef class Batch:
     cdef object corrupt(self, str reason)
 
 
+@cython.nonecheck(True)
 cdef inline bytes key_of(Message m):
     if m.key_object is None and m.key_size >= 0:
         m.key_object = PyBytes_FromStringAndSize(
@@ -64,6 +65,7 @@ cdef inline bytes key_of(Message m):
     return m.key_object
 
 
+@cython.nonecheck(True)
 cdef inline bytes value_of(Message m):
     if m.value_object is None and m.value_size >= 0:
         m.value_object = PyBytes_FromStringAndSize(

@@ -74,6 +74,7 @@ cdef class Origin:
 @cython.no_gc
 @cython.auto_pickle(False)
 @cython.freelist(256)
+@cython.nonecheck(True)     # Message.__new__(Message) has no origin: an error, not a crash
 cdef class Message:
     """One message as Kafka stores it; read-only.
 
@@ -378,6 +379,8 @@ cdef class Batch:
         cdef int codec = self.attributes & CODEC_BITS
         if origin is not None:
             return origin
+        if self.frame is None:
+            raise TypeError("a Batch comes out of decode()")
         if codec == 0:
             data = PyBytes_FromStringAndSize(
                 PyBytes_AS_STRING(self.frame) + self.records_at, self.records_size
@@ -431,7 +434,7 @@ def decode(
     refused all the same, since brokers send a first batch whole (KIP-74) and
     dropping it would fetch it again for ever. Raises CorruptFrame.
     """
-    cdef bytes frame = data if type(data) is bytes else bytes(data)
+    cdef bytes frame = data if type(data) is bytes else bytes(memoryview(data))
     cdef list batches = []
     scan(
         batches, frame, 0, PyBytes_GET_SIZE(frame), check_crc, max_decompressed, topic, partition,

@@ -35,6 +35,7 @@ DEFAULT_MAX_DECOMPRESSED = 128 * 1024 * 1024
 cdef enum:
     LAST_ID = 7                     # three attribute bits
     GZIP_WBITS = 31                 # zlib: a gzip header, the largest window
+    GZIP_MEMBERS = 64               # zlib copies what is left once a member; clients write one
     XERIAL_HEADER = 16
     XERIAL_BLOCK = 32 * 1024        # snappy-java's default, and Kafka's
     SNAPPY_EXPANSION = 22           # a copy of 3 bytes makes 64
@@ -70,8 +71,11 @@ def register(int codec_id, str name not None, compress not None, decompress not 
     decompressors[codec_id] = decompress
 
 
-def _forget(int codec_id) -> None:
-    """Make an id free again; for tests."""
+def unregister(int codec_id) -> None:
+    """Make a codec id (1 to 7) free again. Raises UnsupportedCodec when it is."""
+    codec_name(codec_id)
+    if codec_id == 0:
+        raise ValueError("data without a codec is always served")
     names[codec_id] = compressors[codec_id] = decompressors[codec_id] = None
 
 
@@ -95,7 +99,7 @@ def codec_name(int codec_id) -> str:
 def compress(int codec_id, data, level: int | None = None) -> bytes:
     """Return data compressed; level None is the codec's default. Raises UnsupportedCodec."""
     if codec_id == 0:
-        return bytes(data)
+        return bytes(memoryview(data))
     codec_name(codec_id)
     return compressors[codec_id](data, level)
 
@@ -110,7 +114,7 @@ def decompress(int codec_id, data, int64_t max_size) -> bytes:
     if codec_id == 0:
         if len(data) > max_size:
             fail_size("data", max_size)
-        return bytes(data)
+        return bytes(memoryview(data))
     codec_name(codec_id)
     try:
         out = decompressors[codec_id](data, max_size)
@@ -206,7 +210,7 @@ def _gzip_decompress(data, int64_t max_size):
     cdef list parts = []
     cdef int64_t room = max_size
     cdef object rest = data
-    while True:
+    while len(parts) < GZIP_MEMBERS:
         member = zlib.decompressobj(GZIP_WBITS)
         part = member.decompress(rest, room + 1)    # 0 would mean no bound at all
         room -= len(part)
@@ -218,6 +222,7 @@ def _gzip_decompress(data, int64_t max_size):
         rest = member.unused_data
         if not rest:
             return parts[0] if len(parts) == 1 else b"".join(parts)
+    raise CorruptFrame(f"gzip data has more than {GZIP_MEMBERS} members")
 
 
 # --- snappy ----------------------------------------------------------------------------------
@@ -237,38 +242,49 @@ def _snappy_compress(data, level):
 def _snappy_decompress(data, int64_t max_size):
     """Decode blocks in xerial framing, or one raw block."""
     cdef _View view = _View(data)
-    cdef Py_ssize_t size = view.size
     cdef Cursor c
-    cdef list spans = []            # (from, to, size decompressed)
-    cdef int64_t total = 0, claim
-    cdef Py_ssize_t at, length, filled = 0
+    cdef int64_t total = 0, filled = 0
+    cdef Py_ssize_t at, length
     cdef _Room room
-    if size == 0:
+    if view.size == 0:
         raise CorruptFrame("snappy data is empty")
-    cursor_init(&c, view.start, size)
-    if size >= 8 and memcmp(view.start, PyBytes_AS_STRING(XERIAL_START), 8) == 0:
-        take(&c, XERIAL_HEADER)
-        while left(&c):
-            length = load_int32(take(&c, 4))
-            at = take(&c, length) - c.start
-            claim = snappy_claim(c.start + at, length)
-            total += claim
-            if total > max_size:
-                fail_size("snappy", max_size)
-            spans.append((at, at + length, claim))
-    else:
-        total = snappy_claim(c.start, size)
+    raw = memoryview(data)
+    cursor_init(&c, view.start, view.size)
+    if view.size < 8 or memcmp(view.start, PyBytes_AS_STRING(XERIAL_START), 8) != 0:
+        total = snappy_claim(view.start, view.size)
         if total > max_size:
             fail_size("snappy", max_size)
-        spans.append((0, size, total))
+        room = _Room(total)
+        snappy_block(room, 0, raw, view, 0, view.size)
+        return room.finish(total)
+    # Once over the claims, so that the room is made in one piece; then the work.
+    take(&c, XERIAL_HEADER)
+    while left(&c):
+        length = load_int32(take(&c, 4))
+        total += snappy_claim(take(&c, length), length)
+        if total > max_size:
+            fail_size("snappy", max_size)
     room = _Room(total)
-    raw = memoryview(data)
-    for start, end, claim in spans:
-        made = cramjam.snappy.decompress_raw_into(raw[start:end], room.window(filled, claim))
-        if made != claim:
-            raise CorruptFrame(f"snappy block claims {claim} bytes and holds {made}")
-        filled += claim
+    cursor_init(&c, view.start, view.size)
+    take(&c, XERIAL_HEADER)
+    while left(&c):
+        length = load_int32(take(&c, 4))
+        at = take(&c, length) - c.start
+        filled += snappy_block(room, filled, raw, view, at, length)
     return room.finish(filled)
+
+
+cdef int64_t snappy_block(
+    _Room room, Py_ssize_t filled, raw, _View view, Py_ssize_t at, Py_ssize_t length
+) except -1:
+    """Decode one raw block into the room and return what it made, which is what it claims."""
+    cdef int64_t claim = snappy_claim(view.start + at, length)
+    cdef int64_t made = cramjam.snappy.decompress_raw_into(
+        raw[at:at + length], room.window(filled, claim)
+    )
+    if made != claim:
+        raise CorruptFrame(f"snappy block claims {claim} bytes and holds {made}")
+    return made
 
 
 cdef int64_t snappy_claim(const uint8_t *block, Py_ssize_t size) except -1:
@@ -330,86 +346,110 @@ cdef inline uint64_t load_le64(const uint8_t *p) noexcept nogil:
     return <uint64_t>load_le32(p) | <uint64_t>load_le32(p + 4) << 32
 
 
-def _lz4_decompress(data, int64_t max_size):
-    cdef _View view = _View(data)
-    cdef Cursor c
+cdef struct Lz4Frame:
+    int64_t content_size        # -1: not said
+    int64_t block_max
+    bint linked
+    bint block_checks
+    bint content_check
+
+
+cdef int lz4_header(Cursor *c, raw, Lz4Frame *frame) except -1:
+    """Read a frame's header."""
     cdef const uint8_t *descriptor
-    cdef int flags, block_code
-    cdef int64_t block_max, bound = 0, filled = 0, made
-    cdef int64_t content_size = -1
-    cdef uint32_t word
-    cdef Py_ssize_t length, at
-    cdef bint stored
-    cdef list blocks = []               # (from, to, most bytes it can make, stored as is)
-    cdef bytes out
-    cdef _Room room
-    cdef Py_ssize_t start, end, most
-    if view.size == 0:
-        raise CorruptFrame("lz4 data is empty")
-    cursor_init(&c, view.start, view.size)
-    raw = memoryview(data)
-    if load_le32(take(&c, 4)) != LZ4_MAGIC:
+    cdef int flags
+    cdef Py_ssize_t at
+    if load_le32(take(c, 4)) != LZ4_MAGIC:
         raise CorruptFrame("lz4 data does not begin with a frame's magic number")
-    descriptor = c.pos
-    flags = take(&c, 2)[0]
-    block_code = descriptor[1] >> 4
-    if flags >> 6 != 1 or flags & 0x02 or descriptor[1] & 0x8F or block_code < 4:
+    descriptor = take(c, 2)
+    flags = descriptor[0]
+    if flags >> 6 != 1 or flags & 0x02 or descriptor[1] & 0x8F or descriptor[1] >> 4 < 4:
         raise CorruptFrame(f"lz4 frame descriptor {flags:#04x} {descriptor[1]:#04x} is not valid")
     if flags & 0x01:
         raise CorruptFrame("lz4 frame wants a dictionary; Kafka has none")
+    frame.linked = not flags & 0x20
+    frame.block_checks = flags & 0x10 != 0
+    frame.content_check = flags & 0x04 != 0
+    frame.block_max = <int64_t>1 << (8 + 2 * (descriptor[1] >> 4))
+    frame.content_size = -1
     if flags & 0x08:
-        content_size = <int64_t>(load_le64(take(&c, 8)) & 0x7FFFFFFFFFFFFFFF)
-        if content_size > max_size:
-            fail_size("lz4", max_size)
+        frame.content_size = <int64_t>(load_le64(take(c, 8)) & 0x7FFFFFFFFFFFFFFF)
     at = c.pos - c.start
-    if take(&c, 1)[0] != (xxhash.xxh32_intdigest(raw[4:at]) >> 8) & 0xFF:
+    if take(c, 1)[0] != (xxhash.xxh32_intdigest(raw[4:at]) >> 8) & 0xFF:
         raise CorruptFrame("lz4 frame header has a wrong checksum")
-    if not flags & 0x20:
+    return 0
+
+
+cdef int64_t lz4_block_size(Cursor *c, Lz4Frame *frame, bint *stored) except -1:
+    """Read the word in front of a block: its length, 0 for the end of all."""
+    cdef uint32_t word = load_le32(take(c, 4))
+    cdef int64_t length = word & 0x7FFFFFFF
+    stored[0] = word >> 31
+    if length > frame.block_max:
+        raise CorruptFrame(f"lz4 block of {length} bytes; the frame says {frame.block_max} at most")
+    if length == 0 and word:
+        raise CorruptFrame("lz4 block without a byte")
+    return length
+
+
+def _lz4_decompress(data, int64_t max_size):
+    cdef _View view = _View(data)
+    cdef Cursor c, blocks
+    cdef Lz4Frame frame
+    cdef int64_t length, most, made
+    cdef int64_t bound = 0, filled = 0
+    cdef Py_ssize_t at
+    cdef bint stored = False
+    cdef bytes out
+    cdef _Room room
+    raw = memoryview(data)
+    cursor_init(&c, view.start, view.size)
+    lz4_header(&c, raw, &frame)
+    if frame.content_size > max_size:
+        fail_size("lz4", max_size)
+    if frame.linked:
         return lz4_linked(raw, max_size)
-    block_max = <int64_t>1 << (8 + 2 * block_code)
+    # Once over the blocks, to know how much they can make at most; then the work.
+    blocks = c
     while True:
-        word = load_le32(take(&c, 4))
-        if word == 0:
+        length = lz4_block_size(&c, &frame, &stored)
+        if length == 0:
             break
-        stored = word >> 31
-        length = <Py_ssize_t>(word & 0x7FFFFFFF)
-        if length > block_max:
-            raise CorruptFrame(f"lz4 block of {length} bytes in a frame of {block_max} byte blocks")
-        at = take(&c, length) - c.start
-        if flags & 0x10 and load_le32(take(&c, 4)) != xxhash.xxh32_intdigest(raw[at:at + length]):
-            raise CorruptFrame("lz4 block has a wrong checksum")
-        made = length if stored else min(block_max, length * LZ4_EXPANSION + LZ4_SLACK)
-        bound += made
-        blocks.append((at, at + length, made, stored))
-    if flags & 0x04:
+        take(&c, length + 4 * frame.block_checks)
+        if stored:
+            bound += length
+        else:
+            bound += min(frame.block_max, length * LZ4_EXPANSION + LZ4_SLACK)
+    if frame.content_check:
         take(&c, 4)
     if left(&c):
         raise CorruptFrame(f"{left(&c)} bytes after the lz4 frame")
-    # One byte more than allowed, so that passing max_size shows.
-    bound = min(bound, max_size + 1)
+    bound = min(bound, max_size + 1)    # one more than allowed, so that passing it shows
     room = _Room(bound)
-    for start, end, most, stored in blocks:
+    while True:
+        length = lz4_block_size(&blocks, &frame, &stored)
+        if length == 0:
+            break
+        at = take(&blocks, length) - blocks.start
+        block = raw[at:at + length]
+        if frame.block_checks:
+            if load_le32(take(&blocks, 4)) != xxhash.xxh32_intdigest(block):
+                raise CorruptFrame("lz4 block has a wrong checksum")
         if stored:
-            made = end - start
-            if made > bound - filled:
-                fail_size("lz4", max_size)
-            room.put(filled, c.start + start, made)
+            made = length
+            if made <= bound - filled:
+                room.put(filled, view.start + at, made)
         else:
-            most = min(most, bound - filled)
-            made = cramjam.lz4.decompress_block_into(
-                raw[start:end], room.window(filled, most), most
-            )
-            if made > most:
-                raise CorruptFrame(f"lz4 block made {made} bytes in room for {most}")
+            most = min(frame.block_max, bound - filled)
+            made = cramjam.lz4.decompress_block_into(block, room.window(filled, most), most)
         filled += made
         if filled > max_size:
             fail_size("lz4", max_size)
-    if content_size >= 0 and filled != content_size:
-        raise CorruptFrame(f"lz4 frame claims {content_size} bytes and holds {filled}")
+    if frame.content_size >= 0 and filled != frame.content_size:
+        raise CorruptFrame(f"lz4 frame claims {frame.content_size} bytes and holds {filled}")
     out = room.finish(filled)
-    if flags & 0x04:
-        if xxhash.xxh32_intdigest(out) != load_le32(c.end - 4):
-            raise CorruptFrame("lz4 frame has a wrong content checksum")
+    if frame.content_check and xxhash.xxh32_intdigest(out) != load_le32(c.end - 4):
+        raise CorruptFrame("lz4 frame has a wrong content checksum")
     return out
 
 
@@ -470,7 +510,8 @@ def _zstd_decompress(data, int64_t max_size):
         bound = zstd_bound(&c, room)
         part = zstd_frame(decoder, raw[start:c.pos - c.start], min(bound, room))
         room -= len(part)
-        parts.append(part)
+        if part:
+            parts.append(part)
     free_decoders.append(decoder)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

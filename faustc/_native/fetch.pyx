@@ -218,7 +218,7 @@ def decode_fetch(
     that cannot be taken apart raises CorruptFrame.
     """
     cdef bint flexible = check_version(version)
-    cdef bytes frame = body if type(body) is bytes else bytes(body)
+    cdef bytes frame = body if type(body) is bytes else bytes(memoryview(body))
     cdef Cursor c
     cdef FetchResponse answer = FetchResponse.__new__(FetchResponse)
     cdef Py_ssize_t topics, partitions

@@ -211,7 +211,7 @@ def unlz4(data: bytes, max_size: int) -> bytes:
         if word == 0:
             break
         size = word & 0x7FFFFFFF
-        need(size <= block_max and at + size <= len(data), "lz4 block")
+        need(0 < size <= block_max and at + size <= len(data), "lz4 block")
         piece = data[at : at + size]
         at += size
         if flags & 0x10:

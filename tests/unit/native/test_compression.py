@@ -5,6 +5,7 @@ import gzip
 import random
 import struct
 import threading
+import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -18,8 +19,14 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faustc._native import compression
-from faustc._native.compression import codec_id, codec_name, compress, decompress, register
+from faustc._native.compression import (
+    codec_id,
+    codec_name,
+    compress,
+    decompress,
+    register,
+    unregister,
+)
 from faustc.exceptions import CorruptFrame, UnsupportedCodec
 from tests.reference import codecs
 
@@ -33,9 +40,9 @@ NOISE = random.Random(6).randbytes(100_000)
 
 @pytest.fixture
 def registry() -> Iterator[None]:
-    """Give a codec id that a test took back as it was: free."""
+    """Free the codec id that a test took."""
     yield
-    compression._forget(7)
+    unregister(7)
 
 
 def frame_of(blocks: list[bytes], flags: int = 0x60, size: int = 0x40) -> bytes:
@@ -200,6 +207,45 @@ def test_gzip_members_follow_each_other() -> None:
     assert decompress(GZIP, packed, 12) == b"first second"
     with pytest.raises(CorruptFrame, match="more than 11"):
         decompress(GZIP, packed, 11)
+
+
+def test_gzip_members_without_end_are_refused() -> None:
+    """Each costs a copy of all that is left: a frame of 100,000 would take minutes."""
+    started = time.perf_counter()
+    with pytest.raises(CorruptFrame, match="more than 64 members"):
+        decompress(GZIP, gzip.compress(b"") * 100_000, MIB)
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("codec", "packed"),
+    [
+        (SNAPPY, b"\x82SNAPPY\0" + b"\0\0\0\1" * 2 + b"\0\0\0\1\0" * 200_000),
+        (LZ4, frame_of([b"\1\0\0\x80x"] * 200_000 + [bytes(4)])),
+        (ZSTD, zstandard.compress(b"") * 20_000),
+    ],
+    ids=["snappy", "lz4", "zstd"],
+)
+def test_many_tiny_blocks_cost_no_memory_of_their_own(codec: int, packed: bytes) -> None:
+    tracemalloc.start()
+    try:
+        assert len(decompress(codec, packed, MIB)) in (0, 200_000)
+        assert tracemalloc.get_traced_memory()[1] < 600_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_lz4_blocks_of_nothing_are_refused() -> None:
+    with pytest.raises(CorruptFrame, match="without a byte"):
+        decompress(LZ4, frame_of([b"\0\0\0\x80", bytes(4)]), MIB)
+
+
+@pytest.mark.parametrize("wrong", [None, "text", 12, [1, 2]])
+@pytest.mark.parametrize("codec", [0, *CODECS])
+def test_data_must_be_bytes(codec: int, wrong: object) -> None:
+    for call in (lambda: compress(codec, wrong), lambda: decompress(codec, wrong, 10)):  # type: ignore[arg-type]
+        with pytest.raises((TypeError, CorruptFrame)):
+            call()
 
 
 def test_zstd_frames_follow_each_other_with_and_without_their_size() -> None:
