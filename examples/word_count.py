@@ -136,7 +136,7 @@ async def show() -> None:
         flush=True,
     )
     if COUNTS:
-        Path(COUNTS).write_text(json.dumps(counts))
+        await asyncio.to_thread(Path(COUNTS).write_text, json.dumps(counts))
     if EXIT:
         await app.stop()
     else:

@@ -368,6 +368,9 @@ class App(Service):
     async def _set_up(self) -> None:
         await self.runner.start()
 
+    def _hold(self) -> None:
+        self.runner.hold()
+
     async def _wind_down(self) -> None:
         await self.on_before_shutdown.asend()
         await self.runner.wind_down()

@@ -98,19 +98,22 @@ class Runner:
         if self._engine is not None and self._engine.stopping:
             self._engine = None
         engine = self.engine
-        specs = []
-        readers = []
-        for agent in app.agents.values():
-            reader = agent.open()
-            if isinstance(reader, Reader):
-                readers.append(reader)
-                specs += agent.channel.specs()
-        await engine.start(readers, specs)
+        readers = [
+            reader for agent in app.agents.values() if isinstance(reader := agent.open(), Reader)
+        ]
+        # Of two descriptions of one topic the last counts: the one that says how many partitions.
+        topics = sorted(self.topics(), key=lambda topic: topic.partitions is not None)
+        await engine.start(readers, [spec for topic in topics for spec in topic.specs()])
         for agent in app.agents.values():
             for name, actor in agent.actors():
                 app.add_future(actor, name=name)
         for fun in app.tasks:
             app.add_future(call(fun, app), name=getattr(fun, "__qualname__", "task"))
+
+    def hold(self) -> None:
+        """Let agents begin no further event."""
+        if self._engine is not None:
+            self._engine.hold()
 
     async def wind_down(self) -> None:
         """Hand out nothing more, and commit what was in hand; agents still run."""

@@ -150,6 +150,9 @@ class Service:
     async def _set_up(self) -> None:
         """Run after on_start, before children and tasks are started."""
 
+    def _hold(self) -> None:
+        """Begin nothing new: run at once when a stop is asked for, before any hook."""
+
     async def _wind_down(self) -> None:
         """Run after on_stop, while children and tasks still run."""
 
@@ -285,6 +288,7 @@ class Service:
             return
         self._should_stop.set()
         if self._stop_task is None:
+            self._hold()
             # Not of the nursery, which it closes; _stopped tells when it is done.
             self._stop_task = asyncio.get_running_loop().create_task(
                 self._stop(), name=f"{self.label}:stop"
@@ -341,6 +345,7 @@ class Service:
             self._report_crash(error)
         self._should_stop.set()
         if self._stop_task is None and self._state is not State.STOPPED:
+            self._hold()
             self._stop_task = asyncio.get_running_loop().create_task(
                 self._stop(), name=f"{self.label}:stop"
             )

@@ -122,8 +122,14 @@ class Assignment:
         return [tp for tp in self._open if tp not in hungry]
 
     def reach(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Note how far fetching got, so that control records at the end are passed."""
+        """Note how far fetching got, so that control records at the end are passed.
+
+        Only of open partitions: a stopped one has dropped what waited, and an empty
+        inbox no longer means that everything fetched was handed out.
+        """
         for tp, offset in positions.items():
+            if tp not in self._open:
+                continue
             for reader in self._readers.get(tp.topic, ()):
                 inbox = reader.inbox(tp)
                 if inbox is not None and not len(inbox) and inbox.ledger.position >= 0:

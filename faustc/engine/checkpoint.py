@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from faustc.engine.assignment import Assignment
@@ -53,17 +53,15 @@ class Checkpoint:
         partitions: Collection[TopicPartition] | None = None,
         *,
         timeout_s: float = 40.0,
-        reached: Mapping[TopicPartition, int] | None = None,
     ) -> bool:
         """Commit what is done, of these partitions or of all; True unless it has to wait.
 
-        reached says how far fetching got (see Assignment.reach). A generation
-        that is gone, or brokers that do not answer, are logged: the events come
-        again, or the next commit takes them along. Raises DeliveryFailed.
+        A generation that is gone, or brokers that do not answer, are logged: the
+        events come again, or the next commit takes them along. Raises DeliveryFailed.
         """
         try:
             async with asyncio.timeout(timeout_s), self._lock:
-                return await self._commit(partitions, reached or {})
+                return await self._commit(partitions)
         except DeliveryFailed as exc:
             # The producer says so once; what it lost must never be committed over.
             self._failed = exc
@@ -76,16 +74,11 @@ class Checkpoint:
             logger.warning("Offsets not committed yet, trying again later: %s", exc or "timed out")
         return False
 
-    async def _commit(
-        self,
-        partitions: Collection[TopicPartition] | None,
-        reached: Mapping[TopicPartition, int],
-    ) -> bool:
+    async def _commit(self, partitions: Collection[TopicPartition] | None) -> bool:
         if self._failed is not None:
             raise self._failed
         # The positions are taken before the flush: what is acknowledged while it
         # runs may have sends that it does not wait for.
-        self._assignment.reach(reached)
         offsets = {
             tp: offset
             for tp, offset in self._assignment.committable(partitions).items()

@@ -42,6 +42,8 @@ MIN_COMMIT_INTERVAL_S = 0.1
 # asked for again as soon as there is room, though the others have nothing new.
 POLL_MS = 250
 POLL_WHILE_FULL_MS = 10
+# A commit on revoke is tried for so long even if nothing is waited for before it.
+MIN_COMMIT_TIMEOUT_S = 5.0
 # How long each part is given to close after a crash.
 ABANDON_S = 10.0
 # While every inbox is full, the group is told this often that we are alive.
@@ -184,6 +186,10 @@ class Engine:
         reader.close()
         self.assignment.remove_reader(reader)
 
+    def hold(self) -> None:
+        """Hand out nothing more, from now on."""
+        self.assignment.stop(self.assignment.partitions)
+
     async def wind_down(self) -> None:
         """Hand out nothing more, let what is in hand finish, and commit it.
 
@@ -191,8 +197,8 @@ class Engine:
         """
         if self.checkpoint is None:
             return
+        self.hold()
         await self._reading.close()
-        self.assignment.stop(self.assignment.partitions)
         if not await self.assignment.drained(None, self.options.drain_timeout_s):
             logger.warning(
                 "%d events did not finish within %.0f s and will come again",
@@ -278,14 +284,14 @@ class Engine:
             return
         logger.info("Revoked: %s", _listing(partitions))
         try:
+            await self._reach()
             self.assignment.stop(partitions)
             if not self.stopping:  # then wind_down did this for all
                 await self.assignment.drained(partitions, self.options.drain_timeout_s)
             if self.checkpoint is not None:
                 await self.checkpoint.commit(
                     partitions,
-                    timeout_s=self.options.drain_timeout_s,
-                    reached=await self._reached(partitions),
+                    timeout_s=max(self.options.drain_timeout_s, MIN_COMMIT_TIMEOUT_S),
                 )
             if self._on_revoked is not None:
                 await self._on_revoked(partitions)
@@ -367,21 +373,14 @@ class Engine:
         """Commit what every reader is done with; False if it has to wait for a later commit."""
         if self.checkpoint is None:
             raise ConsumerNotStarted(f"app {self.name} reads nothing yet")
-        return await self.checkpoint.commit(
-            partitions,
-            reached=await self._reached(
-                self.assignment.partitions if partitions is None else partitions
-            ),
-        )
+        await self._reach()
+        return await self.checkpoint.commit(partitions)
 
-    async def _reached(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return how far fetching got, of partitions it began with: this does not wait then."""
-        begun = self.assignment.committable()
-        reached = {}
-        for tp in partitions:
-            if tp in begun and tp in self.consumer.assignment():
-                reached[tp] = await self.consumer.position(tp)
-        return reached
+    async def _reach(self) -> None:
+        """Tell the ledgers how far fetching got, of partitions where it has begun."""
+        begun = self.assignment.committable().keys() & set(self.consumer.assignment())
+        # A position that is known is told without waiting.
+        self.assignment.reach({tp: await self.consumer.position(tp) for tp in begun})
 
     async def _watch_lag(self) -> None:
         """Keep the lag: the end of the log, as fetches tell it, less what is done."""
@@ -393,7 +392,7 @@ class Engine:
         """Work out the lag of each partition that has been fetched from."""
         consumer = self.consumer
         partitions = self.assignment.partitions & set(consumer.assignment())
-        self.assignment.reach(await self._reached(partitions))
+        await self._reach()
         done = self.assignment.committable()
         lag = {}
         for tp in partitions & set(consumer.assignment()):
