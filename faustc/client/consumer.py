@@ -164,7 +164,7 @@ class Consumer(Assigned):
         )
         subscription = self._subscription
         subscription.bind(client, fetcher, committer)
-        client.add_topics(*subscription.topics)
+        client.add_topics(*subscription.topics, *(tp.topic for tp in subscription.by_hand or ()))
         try:
             await client.start(timeout_s)
             fetcher.start()

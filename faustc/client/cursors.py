@@ -81,10 +81,6 @@ class FetchedBatch:
         """How many records it has, those before start_offset included."""
         return len(self.batch)
 
-    def __len__(self) -> int:
-        """Return how many messages the batch has, those before start_offset included."""
-        return len(self.batch)
-
     @property
     def size_bytes(self) -> int:
         """The size of the batch on the wire."""
@@ -124,6 +120,7 @@ class Cursor:
         "log_start_offset",
         "paused",
         "position",
+        "replica",
         "reset_to",
         "retry_at",
         "state",
@@ -144,7 +141,8 @@ class Cursor:
         self.done = UNKNOWN
         self.fetch_offset = UNKNOWN
         self.fetch_epoch = UNKNOWN  # leader epoch of the last batch fetched
-        self.leader = UNKNOWN  # node that is asked, and the epoch it leads in
+        self.replica = UNKNOWN  # node that the leader told us to fetch from instead (KIP-392)
+        self.leader = UNKNOWN  # and the epoch it leads in
         self.leader_epoch = UNKNOWN
         self.highwater = UNKNOWN
         self.last_stable_offset = UNKNOWN
@@ -269,6 +267,11 @@ class Cursor:
     # -- filled by the fetcher -------------------------------------------------------
 
     @property
+    def node(self) -> int:
+        """The node to fetch from."""
+        return self.leader if self.replica == UNKNOWN else self.replica
+
+    @property
     def ready(self) -> bool:
         """Whether there is a batch, or an error, that may be handed out."""
         return (bool(self._batches) or self.error is not None) and not (self.paused or self.held)
@@ -344,32 +347,29 @@ class Cursor:
             self._finish_head()
         return taken
 
-    def take_messages(self, limit: int | None = None) -> list[Message]:
-        """Hand out the messages that wait, at most `limit`.
+    def take_messages(self, limit: int, *, whole: bool = False) -> list[Message]:
+        """Hand out the messages that wait, at most `limit`; if whole, the last batch to its end.
 
         A batch whose records cannot be read fails the cursor: what lies before
         it is returned, and its error is raised by whoever asks next.
         """
         taken: list[Message] = []
-        while self._batches and (limit is None or len(taken) < limit):
+        while self._batches and len(taken) < limit:
             head = self._open_head()
             if head is None:
                 break
             start = self._at
-            if start == 0 and (limit is None or len(head) <= limit - len(taken)):
-                if taken:
-                    taken += head
-                else:
-                    taken = head  # the usual case, one batch, needs no copy
-                self._finish_head()
-                continue
-            end = len(head) if limit is None else start + limit - len(taken)
-            taken += head[start:end]
-            if end >= len(head):
-                self._finish_head()
-            else:
-                self._at = end
+            left = len(head) - start
+            if not whole and left > limit - len(taken):
+                self._at = start + limit - len(taken)
+                taken += head[start : self._at]
                 self.position = taken[-1].offset + 1
+                break
+            if taken or start:
+                taken += head[start:]
+            else:
+                taken = head  # the usual case needs no copy
+            self._finish_head()
         return taken
 
     def take_one(self) -> Message | None:

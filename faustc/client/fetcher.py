@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 __all__ = ["FetchOptions", "Fetcher"]
 
+# After how many looks for a leader it is worth telling.
+WARN_AFTER = 8
+
 
 class Fetcher:
     """The cursors of all assigned partitions, and the tasks that fill them.
@@ -135,7 +138,7 @@ class Fetcher:
                 continue
             cursor.close()
             self.ready.note(cursor)
-            leader = self._leaders.get(cursor.leader)
+            leader = self._leaders.get(cursor.node)
             if leader is not None:
                 leader.cursors.pop(tp, None)
         self.ready.wake()
@@ -170,7 +173,7 @@ class Fetcher:
             self._positions.add(cursor)
         self.ready.note(cursor)
         self.ready.wake()
-        leader = self._leaders.get(cursor.leader)
+        leader = self._leaders.get(cursor.node)
         if leader is not None:
             leader.wakeup.set()
 
@@ -186,6 +189,10 @@ class Fetcher:
         """Act on the error code that a broker gave for one partition."""
         topic, partition = cursor.tp
         error = codes.error_for(part.error, f"{topic}/{partition}")
+        if cursor.replica != UNKNOWN:
+            cursor.put_off(asyncio.get_running_loop().time())
+            self._redirect(cursor, UNKNOWN)  # the leader knows better
+            return
         if part.error == codes.OFFSET_OUT_OF_RANGE:
             reason = f"the log does not have offset {cursor.fetch_offset} (any more)"
             logger.info("%s/%s: %s", topic, partition, reason)
@@ -213,32 +220,59 @@ class Fetcher:
             self._identify(cursor, cluster.topic_id(tp.topic))
             found = cluster.leader(tp)
             node_id, epoch = found or (UNKNOWN, UNKNOWN)
+            if found is None and self._excluded(cursor, cluster):
+                continue
             leaderless = leaderless or found is None
             if node_id != cursor.leader or epoch != cursor.leader_epoch:
                 self._move(cursor, node_id, epoch)
+            elif cursor.replica != UNKNOWN:
+                self._redirect(cursor, UNKNOWN)  # the leader says whether it still holds
         if not leaderless:
             self._leaderless.reset()
         elif self._ask_again_at is None:
             loop = asyncio.get_running_loop()
             self._ask_again_at = loop.call_later(self._leaderless.next(), self._ask_again)
 
+    def _excluded(self, cursor: Cursor, cluster: Cluster) -> bool:
+        """Fail a cursor whose topic we may not see, or whose name no topic can have."""
+        code = cluster.topic_error(cursor.tp.topic)
+        if code == codes.NONE or codes.retriable(code):
+            return False
+        if cursor.state is not State.FAILED:
+            cursor.fail(codes.error_for(code, cursor.tp.topic))
+            self._settled(cursor)
+        return True
+
     def _ask_again(self) -> None:
         self._ask_again_at = None
+        if self._leaderless.attempts == WARN_AFTER:
+            names = [f"{t}/{p}" for (t, p), c in self._cursors.items() if c.leader == UNKNOWN]
+            logger.warning("No broker leads %s: still looking", ", ".join(names[:10]))
         self._client.request_refresh()
 
     def _move(self, cursor: Cursor, node_id: int, epoch: int) -> None:
-        old = self._leaders.get(cursor.leader)
-        if old is not None:
-            old.cursors.pop(cursor.tp, None)
-            old.wakeup.set()
+        """Follow a partition to another leader, or into another term of the same one."""
+        self._leave(cursor)
         newer = 0 <= cursor.leader_epoch < epoch
         cursor.leader = node_id
+        cursor.replica = UNKNOWN
         if node_id == UNKNOWN:
             return  # the epoch stays, to tell whether the next leader's is another
         cursor.leader_epoch = epoch
+        cursor.retry_at = 0.0  # the other one refused, this one was not asked
         if newer and cursor.fetch_epoch >= 0 and cursor.state is State.READY:
             # A new leader may lack what the old one gave us (KIP-320).
             cursor.validate()
+        self._join(cursor)
+
+    def _leave(self, cursor: Cursor) -> None:
+        leader = self._leaders.get(cursor.node)
+        if leader is not None:
+            leader.cursors.pop(cursor.tp, None)
+            leader.wakeup.set()
+
+    def _join(self, cursor: Cursor) -> None:
+        node_id = cursor.node
         leader = self._leaders.get(node_id)
         if leader is None:
             leader = self._leaders[node_id] = Leader(
@@ -248,10 +282,18 @@ class Fetcher:
                 self._budget,
                 noted=self._noted,
                 refused=self._refused,
+                redirected=self._redirect,
             )
             self._own(leader.run(), f"node {node_id}")
         leader.cursors[cursor.tp] = cursor
         self._settled(cursor)
+
+    def _redirect(self, cursor: Cursor, node_id: int) -> None:
+        """Fetch from a replica that is nearer, or (UNKNOWN) from the leader again (KIP-392)."""
+        logger.info("%s/%s is fetched from node %s now", *cursor.tp, node_id)
+        self._leave(cursor)
+        cursor.replica = node_id
+        self._join(cursor)
 
     def _identify(self, cursor: Cursor, topic_id: bytes) -> None:
         """Notice a topic that was deleted and created again: its offsets mean nothing now."""

@@ -12,7 +12,8 @@ from faustc._native.fetch import FetchResponse, PartitionFetch, decode_fetch, en
 from faustc.client import codes, wire
 from faustc.client.backoff import Backoff
 from faustc.client.client import Client
-from faustc.client.cursors import NO_ID, Budget, Cursor, State
+from faustc.client.cluster import Node
+from faustc.client.cursors import NO_ID, UNKNOWN, Budget, Cursor, State
 from faustc.client.offsets import LATEST
 from faustc.client.sessions import FetchSession, Want
 from faustc.client.wakeup import Wakeup
@@ -34,6 +35,8 @@ IDLE_S = 60.0
 # How often partitions are asked for while others of the same broker have no room. A fetch that
 # waits at the broker for them would keep those from being fetched once they have room.
 SHORT_WAIT_S = (0.005, 0.1)
+# A fetch that is late by this much may have gone to a broker that hangs: is it still the leader?
+LATE_S = 3.0
 # How long a fetch waits at the broker while more cursors are about to become ready.
 SETTLING_MS = 20
 
@@ -72,7 +75,8 @@ class Leader:
     """The fetches from one broker; it never has two under way.
 
     refused is called with a cursor and its part of an answer that has an error
-    code, noted with each cursor that got something.
+    code, redirected with one that says which replica is nearer, noted with each
+    cursor that got something.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Leader:
         *,
         noted: Callable[[Cursor], None],
         refused: Callable[[Cursor, PartitionFetch], None],
+        redirected: Callable[[Cursor, int], None],
     ) -> None:
         self.node_id = node_id
         self.cursors: dict[TopicPartition, Cursor] = {}
@@ -93,6 +98,7 @@ class Leader:
         self._budget = budget
         self._noted = noted
         self._refused = refused
+        self._redirected = redirected
         self._session = FetchSession()
         self._backoff = Backoff(0.05, 1.0)
 
@@ -131,6 +137,9 @@ class Leader:
     async def _failed(self, error: KafkaError) -> None:
         self._session.lost()
         self._client.request_refresh()
+        for cursor in list(self.cursors.values()):
+            if cursor.replica == self.node_id:
+                self._redirected(cursor, UNKNOWN)
         # The client waits out the broker's own backoff, and logs that it is away.
         if not isinstance(error, ConnectionLost | KafkaTimeout):
             logger.warning("Fetching from node %s failed: %s", self.node_id, error)
@@ -188,11 +197,15 @@ class Leader:
                 rack_id=options.rack_id,
             )
 
-        body = await connection.request_native(
-            wire.api_key(FETCH),
-            encode,
-            timeout_s=options.request_timeout_s + plan.max_wait_ms / 1000,
+        wait_s = plan.max_wait_ms / 1000
+        answer = connection.request_native(
+            wire.api_key(FETCH), encode, timeout_s=options.request_timeout_s + wait_s
         )
+        late = asyncio.get_running_loop().call_later(wait_s + LATE_S, self._doubt)
+        try:
+            body = await answer
+        finally:
+            late.cancel()
         names = {want.topic_id: tp.topic for tp, want in plan.wants.items()}
         try:
             response = decode_fetch(
@@ -210,6 +223,10 @@ class Leader:
         if options.check_crcs and any(part.corrupt is not None for part in response.partitions):
             self._measure_damage(body, version, names, response)
         return response
+
+    def _doubt(self) -> None:
+        logger.info("Node %s is late with its answer: looking who leads now", self.node_id)
+        self._client.request_refresh()
 
     def _measure_damage(
         self, body: bytes, version: int, names: dict[bytes, str], response: FetchResponse
@@ -234,6 +251,7 @@ class Leader:
         """Put an answer into the cursors; say whether it brought anything."""
         committed_only = self._options.isolation_level == READ_COMMITTED
         brought = False
+        self._learn(response)
         for part in response.partitions:
             tp = TopicPartition(part.topic, part.partition)
             cursor = self.cursors.get(tp)
@@ -241,6 +259,9 @@ class Leader:
                 continue  # revoked, sought, or led elsewhere since it was asked for
             if part.error:
                 self._refused(cursor, part)
+                continue
+            if part.preferred_replica >= 0 and part.preferred_replica != self.node_id:
+                self._redirected(cursor, part.preferred_replica)
                 continue
             offset = cursor.fetch_offset
             cursor.ease()
@@ -251,3 +272,14 @@ class Leader:
                 self.cursors[tp] = self.cursors.pop(tp)
                 self._noted(cursor)
         return brought
+
+    def _learn(self, response: FetchResponse) -> None:
+        """Take over who leads, where the broker says so along with its refusal (KIP-951)."""
+        leaders = {
+            TopicPartition(part.topic, part.partition): part.current_leader
+            for part in response.partitions
+            if part.error and part.current_leader is not None
+        }
+        if leaders:
+            nodes = [Node(*endpoint) for endpoint in response.endpoints]
+            self._client.learn_leaders(leaders, nodes)

@@ -9,7 +9,7 @@ from typing import Any
 
 from faustc.client import offsets
 from faustc.client.client import Client
-from faustc.client.cursors import Cursor, State
+from faustc.client.cursors import UNKNOWN, Cursor, State
 from faustc.client.wakeup import Wakeup
 from faustc.exceptions import KafkaError, OffsetOutOfRange, UnsupportedVersion
 from faustc.types import OffsetAndMetadata, TopicPartition
@@ -86,7 +86,12 @@ class Positions:
             while True:
                 now = loop.time()
                 self._open = {c for c in self._open if c.state in self._jobs}
-                waiting = self._open - self._busy
+                # One without a leader comes again when there is one; groups are asked elsewhere.
+                waiting = {
+                    c
+                    for c in self._open - self._busy
+                    if c.state is State.COMMITTED or c.leader != UNKNOWN
+                }
                 due = [c for c in waiting if c.retry_at <= now]
                 for state, cursors in self._split(due):
                     self._busy.update(cursors)
@@ -101,10 +106,8 @@ class Positions:
             if cursor.state is State.COMMITTED and self._committed is None:
                 self._uncommitted(cursor)
                 continue  # it comes again, to be reset
-            leader = None
-            if cursor.state is not State.COMMITTED:
-                leader = self._client.cluster.leader(cursor.tp)
-            jobs.setdefault((cursor.state, leader[0] if leader else -1), []).append(cursor)
+            leader = UNKNOWN if cursor.state is State.COMMITTED else cursor.leader
+            jobs.setdefault((cursor.state, leader), []).append(cursor)
         return [(state, cursors) for (state, _), cursors in jobs.items()]
 
     async def _serve(self, state: State, cursors: list[Cursor]) -> None:

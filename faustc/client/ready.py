@@ -11,6 +11,10 @@ from faustc.types import TopicPartition
 
 TPs = Collection[TopicPartition]
 
+# Without a limit of the user's, no more batches are opened once this many messages are out:
+# a megabyte that was well compressed can be fifty once it is messages.
+PLENTY = 10_000
+
 
 class Ready:
     """A queue of cursors: the one that was served longest ago is first.
@@ -32,18 +36,17 @@ class Ready:
             self._cursors[cursor.tp] = cursor
 
     def take(self, tps: TPs, limit: int | None) -> dict[TopicPartition, list[Message]]:
-        """Return the messages that wait, at most limit in all."""
+        """Return the messages that wait: at most limit in all, or PLENTY and the last's batch."""
         out: dict[TopicPartition, list[Message]] = {}
-        left = limit
+        left = PLENTY if limit is None else limit
         for cursor in self._turns(tps):
-            messages = cursor.take_messages(left)
+            messages = cursor.take_messages(left, whole=limit is None)
             self._served(cursor)
             if messages:
                 out[cursor.tp] = messages
-                if left is not None:
-                    left -= len(messages)
-                    if left <= 0:
-                        break
+                left -= len(messages)
+                if left <= 0:
+                    break
             elif cursor.error is not None:
                 if not out:
                     raise cursor.error

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
 
+from faustc.client import codes
 from faustc.client.client import Client
 from faustc.client.cluster import Cluster
 from faustc.client.committer import Committer
@@ -206,6 +207,10 @@ class Subscription:
                 for topic in cluster.topics()
                 if self.pattern.match(topic) and not cluster.is_internal(topic)
             )
+        for topic in topics:
+            code = cluster.topic_error(topic)
+            if code != codes.NONE and not codes.retriable(code):
+                raise codes.error_for(code, topic)
         held = set(self._fetcher.cursors)
         wanted = {
             TopicPartition(topic, number)

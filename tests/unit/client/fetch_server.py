@@ -87,6 +87,9 @@ class FetchServer(WireServer):
         self.fetches: list[Any] = []
         self.top_errors: list[int] = []  # for the next fetches, one each
         self.session_answers: list[int] = []
+        self.preferred: dict[TopicPartition, int] = {}  # the replica to name instead of records
+        self.topic_errors: dict[str, int] = {}
+        self.hints = False  # name the leader along with NOT_LEADER_OR_FOLLOWER (KIP-951)
         self.gate = asyncio.Event()  # closed (clear): fetches are not answered
         self.gate.set()
         self.changed = asyncio.Event()
@@ -126,10 +129,10 @@ class FetchServer(WireServer):
         }
 
     def _describe(self, topic: str) -> dict[str, Any]:
-        if topic not in self.topic_ids:
+        if topic not in self.topic_ids or topic in self.topic_errors:
             return {
                 "name": topic,
-                "error_code": codes.UNKNOWN_TOPIC_OR_PARTITION,
+                "error_code": self.topic_errors.get(topic, codes.UNKNOWN_TOPIC_OR_PARTITION),
                 "is_internal": False,
                 "partitions": [],
             }
@@ -250,7 +253,11 @@ class FetchServer(WireServer):
                 except TimeoutError:
                     break
             if not full:
-                answers = [(t, a) for t, a in answers if a["records"] or a["error_code"]]
+                answers = [
+                    (t, a)
+                    for t, a in answers
+                    if a["records"] or a["error_code"] or a["preferred_read_replica"] >= 0
+                ]
         by_topic: dict[Any, list[Any]] = {}
         for topic, answer in answers:
             by_topic.setdefault(topic, []).append(answer)
@@ -309,9 +316,14 @@ class FetchServer(WireServer):
             name = next((t for t, i in self.topic_ids.items() if i == topic), None)
             if name is None:
                 return {**answer, "error_code": codes.UNKNOWN_TOPIC_ID}
-        log = self.logs.get(TopicPartition(name, part.partition))
+        tp = TopicPartition(name, part.partition)
+        if tp in self.preferred:
+            return {**answer, "preferred_read_replica": self.preferred[tp]}
+        log = self.logs.get(tp)
         if log is None:
-            return {**answer, "error_code": codes.NOT_LEADER_OR_FOLLOWER}
+            hint = {"leader_id": self.leaders[tp], "leader_epoch": 1} if self.hints else None
+            extra = {"current_leader": hint} if hint else {}
+            return {**answer, "error_code": codes.NOT_LEADER_OR_FOLLOWER, **extra}
         if log.error:
             return {**answer, "error_code": log.error}
         if 0 <= part.current_leader_epoch < log.epoch:

@@ -13,7 +13,7 @@ import pytest
 
 from faustc.client import codes
 from faustc.client.consumer import Consumer
-from faustc.exceptions import CorruptFrame, OffsetOutOfRange
+from faustc.exceptions import BrokerError, CorruptFrame, OffsetOutOfRange
 from faustc.types import TopicPartition
 from tests.unit.client.fetch_server import ABORT_MARKER, COMMIT_MARKER, FetchServer
 from tests.unit.client.wire_server import until
@@ -146,7 +146,7 @@ async def test_an_incremental_request_names_only_what_changed():
         server.append(T0, b"a")
         async with reading(server, T0, T1, T2) as consumer:
             assert await take(consumer, 1) == [b"a"]
-            await until(lambda: len(server.fetches) >= 4)
+            await until(lambda: not server.fetches[-1].topics)
             server.append(T1, b"b")
             assert await take(consumer, 1) == [b"b"]
         named = [
@@ -154,7 +154,8 @@ async def test_an_incremental_request_names_only_what_changed():
             for f in server.fetches
             if f.session_epoch > 0
         ]
-        assert all(len(parts) <= 2 for parts in named)
+        assert len(server.seen("ListOffsets")) == 1, "one question for all partitions of a leader"
+        assert all(len(parts) <= 1 for parts in named)
         assert [parts for parts in named if parts].count([(1, 1)]) == 1
         assert [] in named, "a request that repeats the last one names nothing"
 
@@ -355,6 +356,69 @@ async def test_a_truncated_log_is_an_error_without_a_reset_policy():
             assert (caught.value.topic, caught.value.partition, caught.value.offset) == ("t", 0, 10)
 
 
+async def test_a_leader_named_along_with_the_refusal_is_asked_at_once():
+    async with FetchServer(("t", 1), version=12) as one, FetchServer(node_id=2) as two:
+        one.peers = two.peers = [one, two]
+        two.topic_ids = one.topic_ids
+        one.append(T0, b"a")
+        async with reading(one, T0, retry_backoff_ms=5000) as consumer:
+            assert await take(consumer, 1) == [b"a"]
+            log = two.logs[T0] = one.logs.pop(T0)
+            log.epoch_ends[0], log.epoch = log.end, 1
+            one.leaders[T0], one.hints = 2, True
+            asked = len(one.seen("Metadata")) + len(two.seen("Metadata"))
+            two.append(T0, b"b")
+            one.wake()
+            assert await take(consumer, 1) == [b"b"]
+            assert len(one.seen("Metadata")) + len(two.seen("Metadata")) == asked
+
+
+async def test_a_nearer_replica_is_fetched_from_until_it_is_gone():
+    async with FetchServer(("t", 1)) as one, FetchServer(node_id=2) as two:
+        one.peers = two.peers = [one, two]
+        two.topic_ids = one.topic_ids
+        two.logs[T0] = one.logs[T0]
+        two.leaders[T0] = one.leaders[T0] = 1
+        one.preferred[T0] = 2
+        one.append(T0, b"a")
+        async with reading(one, T0, client_rack="here") as consumer:
+            assert await take(consumer, 1) == [b"a"]
+            assert two.fetches
+            assert two.fetches[0].rack_id == "here"
+            one.preferred.clear()
+            await two.stop()
+            one.append(T0, b"b")
+            assert await take(consumer, 1) == [b"b"]
+
+
+async def test_a_broker_that_hangs_does_not_keep_its_successor_from_being_found(monkeypatch):
+    monkeypatch.setattr("faustc.client.leader.LATE_S", 0.1)
+    async with FetchServer(("t", 1)) as one, FetchServer(node_id=2) as two:
+        one.peers = two.peers = [one, two]
+        two.topic_ids = one.topic_ids
+        one.append(T0, b"a")
+        async with reading(one, T0) as consumer:
+            assert await take(consumer, 1) == [b"a"]
+            one.gate.clear()
+            log = two.logs[T0] = one.logs.pop(T0)
+            log.epoch_ends[0], log.epoch = log.end, 1
+            one.leaders[T0] = two.leaders[T0] = 2
+            two.append(T0, b"b")
+            assert await take(consumer, 1) == [b"b"]
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+async def test_a_topic_that_we_may_not_see_is_an_error_not_silence(by_hand):
+    async with FetchServer(("t", 1)) as server:
+        server.topic_errors["t"] = codes.TOPIC_AUTHORIZATION_FAILED
+        async with reading(server, *([T0] if by_hand else [])) as consumer:
+            if not by_hand:
+                consumer.unsubscribe()
+                consumer.subscribe(["t"])
+            with pytest.raises(BrokerError, match="TOPIC_AUTHORIZATION_FAILED"):
+                await take(consumer, 1)
+
+
 # --- offsets that the log does not have ---
 
 
@@ -544,6 +608,20 @@ async def test_a_paused_partition_keeps_what_it_has_and_is_not_fetched():
             assert all(p.partition != 0 for f in after for t in f.topics for p in t.partitions)
             consumer.resume(T0)
             assert await take(consumer, 4) == [*numbered(3, 1), b"late"]
+
+
+async def test_one_call_without_a_limit_still_hands_out_a_bounded_number():
+    async with FetchServer(("t", 1)) as server:
+        for start in range(0, 30_000, 3000):
+            server.append(T0, *numbered(3000, start), compression="zstd")
+        async with reading(server, T0) as consumer:
+            await asyncio.sleep(0.2)
+            got = []
+            while len(got) < 30_000:
+                messages = (await consumer.getmany(timeout_ms=1000))[T0]
+                assert len(messages) <= 12_000
+                got += [m.value for m in messages]
+            assert got == numbered(30_000)
 
 
 async def test_one_large_message_comes_through_small_limits():
