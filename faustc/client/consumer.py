@@ -10,8 +10,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-from faustc._native.batch import Message
 from faustc._native.compression import DEFAULT_MAX_DECOMPRESSED
+from faustc._native.message import Message
 from faustc.client.assigned import Assigned
 from faustc.client.assignors import Assignor
 from faustc.client.client import Client
@@ -287,6 +287,7 @@ class Consumer(Assigned):
                 if message is None:
                     break
                 yield message
+            self._fetcher.ready.served(cursor)  # now it is the turn of others
 
     async def _get_one(self, partitions: tuple[TopicPartition, ...]) -> tuple[Cursor, Message]:
         ready = self._fetcher.ready

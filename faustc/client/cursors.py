@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
-from faustc._native.batch import Batch, Message
+from faustc._native.batch import Batch
 from faustc._native.fetch import PartitionFetch
+from faustc._native.message import Message
 from faustc.client.backoff import Backoff
 from faustc.client.offsets import LATEST
 from faustc.exceptions import CorruptFrame, KafkaError

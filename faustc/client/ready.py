@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from faustc._native.batch import Message
+from faustc._native.message import Message
 from faustc.client.cursors import Cursor, FetchedBatch
 from faustc.types import TopicPartition
 
@@ -41,7 +41,7 @@ class Ready:
         left = PLENTY if limit is None else limit
         for cursor in self._turns(tps):
             messages = cursor.take_messages(left, whole=limit is None)
-            self._served(cursor)
+            self.served(cursor)
             if messages:
                 out[cursor.tp] = messages
                 left -= len(messages)
@@ -61,7 +61,7 @@ class Ready:
         left = max_bytes
         for cursor in self._turns(tps):
             batches = cursor.take_batches(left)
-            self._served(cursor)
+            self.served(cursor)
             if batches:
                 out[cursor.tp] = batches
                 if left is not None:
@@ -79,7 +79,7 @@ class Ready:
         for cursor in self._turns(tps):
             message = cursor.take_one()
             if not cursor.in_batch:
-                self._served(cursor)
+                self.served(cursor)
             if message is not None:
                 return cursor, message
             if cursor.error is not None:
@@ -92,7 +92,7 @@ class Ready:
         wanted = tps if len(tps) < 4 else frozenset(tps)
         return [cursor for tp, cursor in self._cursors.items() if tp in wanted]
 
-    def _served(self, cursor: Cursor) -> None:
+    def served(self, cursor: Cursor) -> None:
         """Send a cursor to the end of the queue, or away if nothing is left."""
         self._cursors.pop(cursor.tp, None)
         self.note(cursor)

@@ -561,6 +561,27 @@ async def test_partitions_take_turns():
             assert {turns.count(tp) for tp in (T0, T1, T2)} == {3}
 
 
+@pytest.mark.parametrize("by", ["iteration", "getone"])
+async def test_partitions_take_turns_batch_by_batch_when_read_one_by_one(by):
+    async with FetchServer(("t", 2)) as server:
+        for tp in (T0, T1):
+            for n in range(5):
+                server.append(tp, *numbered(4, 4 * n))
+        async with reading(server, T0, T1) as consumer:
+            await asyncio.sleep(0.2)
+            seen = []
+            if by == "getone":
+                for _ in range(40):
+                    seen.append((await consumer.getone()).tp)
+            else:
+                async for message in consumer:
+                    seen.append(message.tp)
+                    if len(seen) == 40:
+                        break
+            for start in range(0, 40, 8):
+                assert seen[start : start + 8].count(T0) == 4
+
+
 async def test_a_partition_that_nobody_reads_does_not_starve_another_of_the_same_broker():
     async with FetchServer(("t", 2)) as server:
         big = b"x" * 1000
