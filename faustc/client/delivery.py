@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
@@ -48,11 +49,16 @@ class Deliveries:
         return self._wait().__await__()
 
     async def _wait(self) -> list[Written]:
-        for parcel, first, count in self._runs:
-            if not parcel.done:
-                parcel.watch(first, count)
-        for parcel, _, _ in self._runs:
-            await parcel.wait_done()
+        waited_for = [run for run in self._runs if not run[0].done]
+        for parcel, first, count in waited_for:
+            parcel.watch(first, count)
+        try:
+            for parcel, _, _ in waited_for:
+                await parcel.wait_done()
+        except asyncio.CancelledError:
+            for parcel, first, count in waited_for:
+                parcel.unwatch(first, count)
+            raise
         return self.result()
 
     def done(self) -> bool:

@@ -101,8 +101,9 @@ class Lane:
     def next(self, now: float, persona: Persona, window: int) -> Parcel | None:
         """Take the parcel that may be sent now, sealed; None when none may.
 
-        window: how many may be in flight at once. A broker remembers the last
-        five of a partition, so more could not be told from duplicates.
+        window: how many may be under way at once, counted from the oldest that is not
+        answered. A broker remembers the last five batches of a producer: the sixth
+        written after one makes it forget, and that one's retry a second copy.
         """
         if now < self.hold_until:
             return None
@@ -113,21 +114,22 @@ class Lane:
             # second parcel would be written, although the first was refused.
             if persona.idempotent and not self.known:
                 window = 1
-            if behind or len(self.in_flight) >= window:
+            if behind or self._sent + 1 - self.in_flight[0].order[0] >= window:
                 return None
         elif persona.idempotent and not self._identify(persona):
             return None
         if self.retry:
             parcel = self.retry.pop(0)
         elif self.ready:
-            parcel = self.ready.popleft()
-            self._sent += 1
-            parcel.order = (self._sent,)
+            parcel = self.ready[0]
             if persona.idempotent:
                 parcel.seal(self.identity, self.next_sequence)
                 self.next_sequence = after(self.next_sequence, parcel.count)
             else:
                 parcel.seal(NOBODY, -1)
+            self._sent += 1
+            parcel.order = (self._sent,)
+            self.ready.popleft()  # last: a codec may raise
         else:
             return None
         parcel.attempts += 1

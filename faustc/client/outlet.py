@@ -18,13 +18,14 @@ from faustc.client import wire
 from faustc.client.accumulator import Accumulator
 from faustc.client.backoff import Backoff
 from faustc.client.client import Client
-from faustc.client.cluster import NO_TOPIC_ID
+from faustc.client.cluster import NO_TOPIC_ID, Node
 from faustc.client.connection import BrokerConnection
 from faustc.client.identity import Persona
 from faustc.client.lane import Lane
 from faustc.client.parcel import Parcel
 from faustc.client.verdict import Judge
 from faustc.exceptions import ConnectionLost, CorruptFrame, KafkaError
+from faustc.types import TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,11 @@ class Outlet:
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits here, neither to be sent nor to be answered."""
+        return not (self._lanes or self._unanswered or self._connecting)
+
     def add(self, lane: Lane) -> None:
         """A lane has something to send (or may have)."""
         self._lanes[lane] = None
@@ -128,7 +134,12 @@ class Outlet:
                 if due is not None:
                     self._look_again_at(due)
                 return
-            self._ship(connection, parcels, now)
+            try:
+                self._ship(connection, parcels, now)
+            except KafkaError as exc:  # the request before this one found the socket dead
+                self._failed(parcels, exc)
+                self._rejoin(parcels)
+                return
 
     def _collect(self, now: float) -> tuple[list[tuple[Lane, Parcel]], float | None]:
         """Take what goes into one request, and say when more may be due."""
@@ -228,9 +239,7 @@ class Outlet:
                     lane.written(parcel, -1, -1)
             else:
                 self._settle(connection, answer.result(), version, names, chosen)
-            for lane, _ in chosen:
-                if not lane.idle:
-                    self._rehome(lane)
+            self._rejoin(chosen)
         except Exception as exc:  # noqa: BLE001 - a callback has nobody to raise to
             self._crash(exc)
         self.poke()
@@ -254,6 +263,7 @@ class Outlet:
         now = self._loop.time()
         acks = {(ack.topic, ack.partition): ack for ack in answer.partitions}
         stale = False
+        leaders: dict[TopicPartition, tuple[int, int]] = {}
         for lane, parcel in chosen:
             ack = acks.get((lane.tp.topic, lane.tp.partition))
             if ack is None:
@@ -273,8 +283,9 @@ class Outlet:
                 detail=ack.error_message or "",
             )
             if ack.error and ack.current_leader is not None:
-                # KIP-951: no need to wait for metadata, if we know that broker
-                self._client.learn_leaders({lane.tp: ack.current_leader})
+                leaders[lane.tp] = ack.current_leader
+        if leaders:  # KIP-951: told along with the refusal
+            self._client.learn_leaders(leaders, [Node(*node) for node in answer.endpoints])
         if stale:
             self._client.request_refresh()
 
@@ -284,6 +295,12 @@ class Outlet:
         for lane, parcel in chosen:
             self._judge.again(lane, parcel, now, error)
         self._client.request_refresh()
+
+    def _rejoin(self, chosen: list[tuple[Lane, Parcel]]) -> None:
+        """Put lanes that have something to send back in line, wherever their leader is now."""
+        for lane, _ in chosen:
+            if not lane.idle:
+                self._rehome(lane)
 
     # --- connecting ---
 

@@ -210,6 +210,11 @@ class Parcel:
         """Take note that somebody waits for these messages and will see if they fail."""
         self._watched.append((first, count))
 
+    def unwatch(self, first: int, count: int) -> None:
+        """Nobody waits for these messages any more (that once did)."""
+        if not self.done:
+            self._watched.remove((first, count))
+
     async def wait_done(self) -> None:
         """Wait until the parcel is written or given up; a cancelled wait leaves it alone."""
         if not self.done:
@@ -230,8 +235,7 @@ class Parcel:
             try:
                 await self.wait_done()
             except asyncio.CancelledError:
-                if not self.done:
-                    self._watched.remove((index, 1))
+                self.unwatch(index, 1)
                 raise
         return self.result(index, timestamp_ms)
 

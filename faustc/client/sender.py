@@ -11,12 +11,14 @@ import logging
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from faustc.client import codes
 from faustc.client.accumulator import Accumulator
 from faustc.client.client import Client
 from faustc.client.cluster import Cluster
 from faustc.client.identity import Persona
 from faustc.client.lane import Lane
 from faustc.client.outlet import Outlet, Terms
+from faustc.client.parcel import failure
 from faustc.client.partitioner import TopicLanes
 from faustc.client.verdict import Judge
 from faustc.exceptions import KafkaError, ProducerClosed
@@ -110,8 +112,8 @@ class Sender:
         for topic in self._accumulator.topics.values():
             self.update(topic)
         for node_id in [n for n in self._outlets if n not in cluster.brokers]:
-            # its lanes have moved, or find no connection until metadata name another leader
-            self._outlets[node_id].poke()
+            if self._outlets[node_id].idle:
+                self._outlets.pop(node_id).close()
 
     def _outlet(self, node_id: int) -> Outlet:
         outlet = self._outlets.get(node_id)
@@ -147,12 +149,20 @@ class Sender:
             for lane in self._lanes():
                 if lane.open is None and not lane.backlog:
                     continue
-                outlet = self._outlets.get(lane.node)
-                lane.expire(now, timeout_s, outlet.last_error if outlet is not None else None)
+                lane.expire(now, timeout_s, self._why(lane))
                 if lane.node < 0 and not lane.idle:
                     self._client.request_refresh()
             if not self._accumulator.incomplete:
                 self._work.clear()
+
+    def _why(self, lane: Lane) -> KafkaError | None:
+        """Return what keeps a lane from being sent, as far as is known."""
+        if lane.node < 0:
+            return codes.error_for(
+                codes.LEADER_NOT_AVAILABLE, f"{lane.tp.topic}/{lane.tp.partition} has no leader"
+            )
+        outlet = self._outlets.get(lane.node)
+        return outlet.last_error if outlet is not None else None
 
     async def _become_somebody(self, timeout_s: float) -> None:
         answer = await self._client.request(
@@ -201,4 +211,6 @@ class Sender:
     def _abandon(self, why: str, cause: BaseException | None) -> None:
         for lane in self._lanes():
             lane.abort(why, cause)
+        for parcel in list(self._accumulator.incomplete):  # none, unless a lane lost it
+            parcel.give_up(failure(parcel, why, cause))
         self._accumulator.memory.abort(self.broken or ProducerClosed(why))

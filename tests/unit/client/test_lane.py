@@ -94,6 +94,16 @@ def test_nothing_newer_passes_a_retry_and_the_oldest_goes_alone() -> None:
     assert [p.sequence for p in (one, two, three, four)] == [0, 2, 4, 6]
 
 
+def test_a_retry_is_not_overtaken_by_more_than_the_broker_remembers() -> None:
+    """Written, but refused again and again, while newer ones are taken."""
+    scene = Scene()
+    old, *newer = scene.fill(8)
+    assert [scene.next(), scene.next()] == [old, newer[0]]
+    scene.lane.put_back(old, KafkaError("written, but not by all replicas"))
+    scene.lane.written(newer[0], 2, -1)
+    assert [scene.next() for _ in range(5)] == [old, newer[1], newer[2], newer[3], None]
+
+
 def test_held_lane_waits_its_time() -> None:
     scene = Scene()
     scene.fill(1)

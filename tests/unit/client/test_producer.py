@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from faustc._native.compression import register
 from faustc.client.producer import Producer
 from faustc.exceptions import (
     BrokerError,
@@ -396,6 +397,24 @@ async def test_stop_ends_in_time_and_fails_what_is_left(server: WireServer) -> N
         for call in (producer.send(TOPIC), producer.send_many(TOPIC, []), producer.flush()):
             with pytest.raises(ProducerClosed):
                 await call
+
+
+def _broken(data: Any, level: int | None = None) -> bytes:
+    raise RuntimeError("this codec is broken")
+
+
+async def test_a_producer_that_dies_says_so_and_leaves_nobody_waiting(server: WireServer) -> None:
+    ProduceBroker(server)
+    register(7, "broken", _broken, lambda data, max_size: b"")
+    async with producing(server, compression_type="broken") as producer:
+        delivery = await producer.send(TOPIC, b"v")
+        with pytest.raises(DeliveryFailed, match="the producer died") as caught:
+            await asyncio.wait_for(delivery, 5)
+        assert "this codec is broken" in str(caught.value.__cause__)
+        for call in (producer.send(TOPIC), producer.send_many(TOPIC, [b""]), producer.flush()):
+            with pytest.raises(ProducerClosed, match="this codec is broken"):
+                await call
+        assert producer.pending_bytes == 0
 
 
 async def test_stop_ends_who_waits_for_room(server: WireServer) -> None:
