@@ -13,6 +13,7 @@ from libc.stdint cimport int64_t
 @cython.final
 @cython.no_gc
 @cython.freelist(256)
+@cython.auto_pickle(False)
 cdef class Delivery:
     """The promise that one message is written; await it for its RecordMetadata.
 

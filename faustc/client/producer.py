@@ -5,11 +5,12 @@ sender brings batches to the brokers while the application goes on. There is no
 future per message, no task per request, and no `await` that really waits unless
 the buffer is full or a topic is new.
 
-Why these defaults, measured with 100-byte messages on loopback: a request costs
-some 100 us of Python however large it is, so a batch of 256 KiB (2,000 messages)
-makes that 0.05 us a message, and one of 16 KiB would make it 0.7. linger_ms is 0
-since waiting is not what makes batches large: while a request is unanswered,
-messages gather for the next one anyway.
+Why these defaults: a request costs some 60 us of Python however large it is. With
+100-byte messages to one partition, batches of 16, 64, 128, 256 and 512 KiB came to
+0.92, 0.67, 0.62, 0.57 and 0.56 us of CPU a message through send, and to 0.55, 0.20,
+0.15, 0.125 and 0.13 us through send_many; so 256 KiB. linger_ms is 0 since waiting
+is not what makes batches large: while a request is unanswered, messages gather for
+the next one anyway.
 """
 
 from __future__ import annotations
