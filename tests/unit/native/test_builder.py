@@ -42,7 +42,7 @@ def registry() -> Iterator[None]:
     """Take back what a test registers."""
     yield
     for spare in (6, 7):
-        compression._forget(spare)
+        compression.unregister(spare)
 
 
 def build(messages: Sequence[Row], compression: str | None = None, **options: Any) -> bytes:

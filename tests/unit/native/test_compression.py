@@ -101,6 +101,16 @@ def test_registering_a_taken_name_or_a_bad_id_is_refused() -> None:
     for bad in (0, 8, -1):
         with pytest.raises(ValueError, match="1 to 7"):
             register(bad, "mine", lambda data, level: b"", lambda data, n: b"")
+        with pytest.raises(ValueError, match="1 to 7"):
+            unregister(bad)
+
+
+def test_a_codec_can_be_given_up(registry: None) -> None:
+    register(7, "mine", lambda data, level: b"", lambda data, n: b"")
+    for _ in range(2):
+        unregister(7)
+        with pytest.raises(UnsupportedCodec):
+            codec_id("mine")
 
 
 # --- round trips -----------------------------------------------------------------------------
