@@ -131,8 +131,8 @@ async def show() -> None:
         seconds = time.monotonic() - began
         live.update(picture(seconds))
     print(
-        f"\nCaught up: {counts.total():,} words ({len(counts):,} different) in {progress.lines_sent:,} "
-        f"lines of {progress.files:,} files, counted in {seconds:.1f} s.",
+        f"\nCaught up: {counts.total():,} words ({len(counts):,} different) in "
+        f"{progress.lines_sent:,} lines of {progress.files:,} files, counted in {seconds:.1f} s.",
         flush=True,
     )
     if COUNTS:

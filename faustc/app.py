@@ -368,6 +368,12 @@ class App(Service):
     async def _set_up(self) -> None:
         await self.runner.start()
 
+    async def stop(self) -> None:
+        """Stop it; one that was only sent from delivers what was sent, and disconnects."""
+        if self.state == "init":
+            await self.runner.home.run(self.runner.stop)
+        await super().stop()
+
     def _hold(self) -> None:
         self.runner.hold()
 

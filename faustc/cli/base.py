@@ -32,7 +32,6 @@ class Invocation:
     def __init__(self, app: App | None = None) -> None:
         self.given_app = app
         self.path: str | None = None
-        self.workdir: str | None = None
         self.datadir: str | None = None
         self.loglevel: str | None = None
         self.logfile: str | None = None
@@ -78,7 +77,7 @@ def find_app(path: str) -> App:
     module_name, colon, attribute = path.partition(":")
     if not colon:
         module = _import(module_name, whole=False)
-        if module is None:
+        if module is None and "." in path:
             module_name, _, attribute = path.rpartition(".")
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise CommandLineError(f"-A {path}: {path!r} is not the path of a module or an app")
@@ -117,7 +116,8 @@ def _import(name: str, *, whole: bool) -> Any:
 def _place(exc: BaseException) -> str:
     """Say what an import raised, and on which line of the user's own code."""
     frames = traceback.extract_tb(exc.__traceback__)
-    own = [f for f in frames if "importlib" not in f.filename and "faustc/cli" not in f.filename]
+    ours = str(Path(__file__).parent.parent)
+    own = [f for f in frames if "importlib" not in f.filename and not f.filename.startswith(ours)]
     where = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
     return f"{type(exc).__name__}: {exc}{where}"
 
@@ -139,8 +139,6 @@ class Group(click.Group):
 
     def _of_app(self, ctx: click.Context) -> dict[str, click.Command]:
         invocation: Invocation = ctx.obj
-        if not ctx.params and ctx.args:
-            return {}
         app = invocation.maybe_app
         if app is None:
             return {}
@@ -164,9 +162,40 @@ def log_options(fun: Any) -> Any:
     return fun
 
 
+# Before the rest, since which commands there are (and what --help lists) depends on them.
+
+
+def _change_workdir(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        try:
+            os.chdir(value)
+        except OSError as exc:
+            raise CommandLineError(f"--workdir {value}: {exc.strerror}") from exc
+
+
+def _note_app(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.obj.path, ctx.obj._app = value, None
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-A", "--app", "path", metavar="PATH", help="The app: a module, or module:name.")
-@click.option("-W", "--workdir", type=click.Path(), help="Change to this folder first.")
+@click.option(
+    "-W",
+    "--workdir",
+    type=click.Path(),
+    is_eager=True,
+    callback=_change_workdir,
+    help="Change to this folder first.",
+)
+@click.option(
+    "-A",
+    "--app",
+    "path",
+    metavar="PATH",
+    is_eager=True,
+    callback=_note_app,
+    help="The app: a module, or module:name.",
+)
 @click.option("-D", "--datadir", type=click.Path(), help="Folder of local state.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("--debug/--no-debug", default=False, help="Set the app's debug.")
@@ -181,12 +210,8 @@ def cli(ctx: click.Context, /, **given: Any) -> None:
     """Run stream processing apps: faustc -A examples.word_count worker -l info."""
     invocation: Invocation = ctx.obj
     for name, value in given.items():
-        setattr(invocation, name, value)
-    if invocation.workdir:
-        try:
-            os.chdir(invocation.workdir)
-        except OSError as exc:
-            raise CommandLineError(f"--workdir {invocation.workdir}: {exc.strerror}") from exc
+        if name not in ("path", "workdir"):
+            setattr(invocation, name, value)
 
 
 def main(app: App | None = None, args: Sequence[str] | None = None) -> NoReturn:
