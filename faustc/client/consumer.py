@@ -371,6 +371,12 @@ class Consumer(Assigned):
             return set(self._subscription.by_hand or ())
         return set(self._fetcher.cursors)
 
+    @property
+    def is_leader(self) -> bool:
+        """Whether the group made this member its leader: one of each generation is."""
+        member = self._subscription.member
+        return member is not None and member.is_leader
+
     # -- commits -----------------------------------------------------------------------
 
     async def commit(self, offsets: Mapping[TopicPartition, OffsetArg] | None = None) -> None:
