@@ -25,8 +25,8 @@ def main() -> int:
         return 2
     try:
         print(
-            f"Kafka is up at {cluster.bootstrap}. The table below is the result: the top 20 words "
-            "so far.\nCtrl-C ends the worker and Kafka. Other files: FAUSTC_DEMO_FOLDER=DIR make demo",
+            f"Kafka is up at {cluster.bootstrap}. The table below is the result: the top 20 words.\n"
+            "Ctrl-C ends the worker and Kafka. Other files: FAUSTC_DEMO_FOLDER=DIR make demo",
             flush=True,
         )
         environment = {**os.environ, "BROKER_URL": f"kafka://{cluster.bootstrap.split(',')[0]}"}

@@ -1,3 +1,8 @@
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Writer:
-    def __init__(self, capacity: int = 512) -> None: ...
+    """A growable buffer owned by one encoder at a time."""
+
+    def __new__(cls, capacity: int = 512) -> Writer: ...
     def getvalue(self) -> bytes: ...

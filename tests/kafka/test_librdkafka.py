@@ -10,9 +10,9 @@ from typing import Any
 import confluent_kafka
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+
 from faustc.client.consumer import Consumer
 from faustc.client.producer import Producer
-
 from faustc.types import TopicPartition
 from tests.conftest import Kafka
 
