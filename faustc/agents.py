@@ -6,7 +6,8 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from faustc.channels import Channel, Feed
@@ -205,9 +206,10 @@ class Agent:
             failed = True
             try:
                 result = self.fun(stream)
-                if isinstance(result, AsyncIterator):
-                    async for value in result:
-                        await self._to_sinks(value)
+                if isinstance(result, AsyncGenerator):
+                    async with aclosing(result):  # a sink may fail where the function did not
+                        async for value in result:
+                            await self._to_sinks(value)
                 elif isinstance(result, Awaitable):
                     await result
                 else:

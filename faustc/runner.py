@@ -57,7 +57,7 @@ class Runner:
                         app.transport,
                         engine_options(app.conf),
                         app.monitor,
-                        app.fail,
+                        app._crashed_by,
                         on_assigned=app.on_partitions_assigned.asend,
                         on_revoked=app.on_partitions_revoked.asend,
                     )
@@ -279,7 +279,7 @@ def engine_options(conf: Any) -> EngineOptions:
         commit_every=conf.broker_commit_every,
         # Half of the session: what is left is for the commit, and the rebalance itself.
         drain_timeout_s=conf.broker_session_timeout / 2 if conf.stream_wait_empty else 0.0,
-        inbox_max_bytes=conf.consumer_max_fetch_size,
+        stuck_after_s=conf.stream_processing_timeout,
         allow_declare=conf.topic_allow_declare,
         consumer=consumer,
         producer=producer,

@@ -233,7 +233,7 @@ class Service:
         self._stopped = asyncio.Event()
         self._should_stop = asyncio.Event()
         self._stop_task = None
-        self._nursery = Nursery(self.label, self.fail, owner=self)
+        self._nursery = Nursery(self.label, self._crashed_by, owner=self)
         try:
             if not self._started_once:
                 self._started_once = True
@@ -247,7 +247,8 @@ class Service:
             self._state = State.RUNNING
             await self.on_started()
         except BaseException as exc:
-            if self.crash_reason is None:
+            # Somebody who no longer wants the start is no failure.
+            if self.crash_reason is None and not isinstance(exc, asyncio.CancelledError):
                 self.crash_reason = exc
             await self.stop()
             raise
@@ -338,7 +339,7 @@ class Service:
         await self.on_restart()
         await self.start()
 
-    def fail(self, error: BaseException) -> None:
+    def _crashed_by(self, error: BaseException) -> None:
         """Take the failure of a task, or of something inside, as this service's own."""
         if self.crash_reason is None:
             self.crash_reason = error
@@ -362,7 +363,7 @@ class Service:
 
     async def crash(self, reason: BaseException) -> None:
         """Fail the service: it stops, and whoever runs it learns why."""
-        self.fail(reason)
+        self._crashed_by(reason)
 
     async def wait_until_stopped(self) -> None:
         """Wait until it has stopped; look at `crash_reason` for why."""

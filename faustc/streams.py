@@ -269,7 +269,8 @@ class Stream:
         if self._reader is None:
             self._reader = await self.app.runner.open_reader(self.channel)
             # A stream that nobody holds any more must hold back neither commits nor fetching.
-            weakref.finalize(self, self.app.runner.close_reader, self.channel, self._reader)
+            gone = weakref.finalize(self, self.app.runner.close_reader, self.channel, self._reader)
+            gone.atexit = False
         self.hand_back()  # an iteration that ended in `break`: its owner came back for more
         self._reader.holders.add(self)
         current_stream.set(self)

@@ -18,6 +18,7 @@ LAYERS = [
     ["_native"],
     ["imports", "urls", "jsonable", "codecs"],
     ["client"],
+    ["broker"],
     ["engine"],
     ["models"],
     ["serializers", "setting_types", "setting_table", "settings", "timers"],
@@ -36,7 +37,7 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # What only one place may import, and not at its top where that would be slow.
 DOORS = {
-    "kafka": ["client/wire.py"],
+    "kafka": ["client/wire.py", "broker/wire.py"],
     "click": ["cli/"],
     "aiohttp": ["web/", "http.py"],
     "rocksdbpy": ["stores/"],
@@ -118,9 +119,21 @@ def test_each_library_has_one_door(library: str) -> None:
 def test_the_face_does_not_know_the_client() -> None:
     for path in PY:
         name = name_of(path)
-        if name.split(".")[0] not in ("client", "engine", "cli"):
+        if name.split(".")[0] not in ("client", "broker", "engine", "cli"):
             found = {n for n in ours(imports_of(path)) if n.split(".")[0] == "client"}
             assert not found, f"{name} imports {found}; only the engine does"
+
+
+def test_the_broker_keeps_to_itself() -> None:
+    """It checks the client, so of the client it may know the table of error codes, no more."""
+    for path in PY:
+        name = name_of(path)
+        found = ours(imports_of(path))
+        if name.split(".")[0] == "broker":
+            used = {n for n in found if n.split(".")[0] == "client"}
+            assert used <= {"client.codes"}, f"{name} imports {used}"
+        elif name.split(".")[0] not in ("cli", "testing"):
+            assert not {n for n in found if n.split(".")[0] == "broker"}, name
 
 
 def test_there_is_no_import_loop() -> None:
@@ -145,7 +158,7 @@ def test_there_is_no_import_loop() -> None:
 def test_dynamic_imports_of_ours_are_in_the_lazy_table() -> None:
     """One upward door: _lazy. The others import what users name, or (wire) kafka-python."""
     allowed = {"_lazy.py", "__init__.py", "imports.py", "discovery.py", "cli/base.py"}
-    allowed.add("client/wire.py")
+    allowed |= {"client/wire.py", "broker/wire.py"}
     for path in PY:
         where = str(path.relative_to(PACKAGE))
         if where not in allowed:

@@ -22,6 +22,7 @@ from faustc.engine.declare import TopicSpec, declare
 from faustc.engine.inbox import Reader
 from faustc.engine.nursery import Nursery
 from faustc.engine.outbox import Outbox
+from faustc.engine.stuck import StuckWatch
 from faustc.engine.transport import Transport
 from faustc.exceptions import (
     ConsumerNotStarted,
@@ -44,6 +45,8 @@ POLL_MS = 250
 POLL_WHILE_FULL_MS = 10
 # A commit on revoke is tried for so long even if nothing is waited for before it.
 MIN_COMMIT_TIMEOUT_S = 5.0
+# The last commit of a stop, brokers away or not.
+LAST_COMMIT_S = 15.0
 # How long each part is given to close after a crash.
 ABANDON_S = 10.0
 # While every inbox is full, the group is told this often that we are alive.
@@ -56,12 +59,13 @@ class EngineOptions:
     """What the engine needs to know of the app's settings; seconds where a name ends in _s.
 
     drain_timeout_s bounds how long a revoke or a stop waits for events in hand.
+    After stuck_after_s on one event a reader is named in the log.
     """
 
     commit_interval_s: float = 3.0
     commit_every: int = 10_000
     drain_timeout_s: float = 30.0
-    inbox_max_bytes: int = 1 << 20
+    stuck_after_s: float = 300.0
     allow_declare: bool = True
     start_timeout_s: float = 30.0
     consumer: Mapping[str, Any] = field(default_factory=dict)
@@ -169,7 +173,7 @@ class Engine:
         await consumer.start(self.options.start_timeout_s)
         self._reading.spawn(self._pump(), "pump", vital=True)
         self._reading.spawn(self._commits(), "commits", vital=True)
-        self._reading.spawn(self._watch_lag(), "lag", vital=True)
+        self._reading.spawn(self._watch(), "watch", vital=True)
 
     async def add_reader(self, reader: Reader, specs: Iterable[TopicSpec] = ()) -> None:
         """Let a reader join while running; its topics are subscribed to if they are new."""
@@ -205,7 +209,8 @@ class Engine:
                 self.assignment.outstanding(),
                 self.options.drain_timeout_s,
             )
-        await self.checkpoint.commit()
+        if not await self.checkpoint.commit(timeout_s=LAST_COMMIT_S):
+            self.checkpoint = None  # said why; the revoke that follows need not wait as long again
 
     async def stop(self) -> None:
         """Leave the group and close; call wind_down first. Raises DeliveryFailed."""
@@ -382,10 +387,12 @@ class Engine:
         # A position that is known is told without waiting.
         self.assignment.reach({tp: await self.consumer.position(tp) for tp in begun})
 
-    async def _watch_lag(self) -> None:
-        """Keep the lag: the end of the log, as fetches tell it, less what is done."""
+    async def _watch(self) -> None:
+        """Keep the lag up to date, and name readers that stay on one event for very long."""
+        watch = StuckWatch(self.options.stuck_after_s)
         while True:
             await self.measure_lag()
+            watch.look(self.assignment, asyncio.get_running_loop().time())
             await asyncio.sleep(LAG_INTERVAL_S)
 
     async def measure_lag(self) -> None:
