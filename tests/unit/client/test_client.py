@@ -533,11 +533,13 @@ async def test_a_coordinator_answer_without_our_key_is_corrupt_not_node_0(server
             await client.coordinator("group", "g", 0.2)
 
 
-async def test_a_coordinator_without_an_address_is_not_dialled(server):
+async def test_a_coordinator_without_an_address_is_not_dialled(server, caplog):
     server.answers["FindCoordinator"] = coordinator_at(server, node_id=9, host="", port=0)
     async with client_of(server) as client:
-        with pytest.raises(ConnectionLost, match="no address"):
+        # the deadline may pass between two tries, or while a lookup is under way
+        with pytest.raises((ConnectionLost, KafkaTimeout)):
             await client.request("Heartbeat", node=("group", "g"), group_id="g", timeout_s=0.2)
+    assert "no address" in caplog.text
 
 
 async def test_a_lost_connection_is_tried_again_and_an_error_that_stays_is_raised(server):
