@@ -177,6 +177,11 @@ cdef class Batch:
         kind = load_int16(p + 2)
         return kind if kind == 0 or kind == 1 else -1
 
+    @property
+    def opened_bytes(self) -> int:
+        """Return how many bytes of records it holds, decompressed; 0 before they are opened."""
+        return 0 if self.origin is None else PyBytes_GET_SIZE(self.origin.data)
+
     def __len__(self):
         return self.count
 

@@ -16,6 +16,7 @@ from faustc.types import TopicPartition
 
 UNKNOWN = -1  # an offset or leader epoch nobody knows yet
 NO_ID = bytes(16)
+MESSAGE_BYTES = 200  # what a small message takes with its key and value, beside its batch
 
 
 class State(Enum):
@@ -348,8 +349,8 @@ class Cursor:
             self._finish_head()
         return taken
 
-    def take_messages(self, limit: int, *, whole: bool = False) -> list[Message]:
-        """Hand out the messages that wait, at most `limit`; if whole, the last batch to its end.
+    def take_messages(self, limit: int) -> list[Message]:
+        """Hand out the messages that wait, at most `limit`.
 
         A batch whose records cannot be read fails the cursor: what lies before
         it is returned, and its error is raised by whoever asks next.
@@ -359,19 +360,32 @@ class Cursor:
             head = self._open_head()
             if head is None:
                 break
-            start = self._at
-            left = len(head) - start
-            if not whole and left > limit - len(taken):
-                self._at = start + limit - len(taken)
-                taken += head[start : self._at]
-                self.position = taken[-1].offset + 1
-                break
-            if taken or start:
-                taken += head[start:]
+            start, self._at = self._at, min(len(head), self._at + limit - len(taken))
+            taken += head[start : self._at]
+            if self._at == len(head):
+                self._finish_head()
             else:
-                taken = head  # the usual case needs no copy
-            self._finish_head()
+                self.position = taken[-1].offset + 1
         return taken
+
+    def take_opened(self, max_bytes: int) -> tuple[list[Message], int]:
+        """Hand out the messages of whole batches until they take max_bytes of memory.
+
+        Returns them and about how many bytes they take; otherwise as take_messages.
+        """
+        taken: list[Message] = []
+        size = 0
+        while self._batches and size < max_bytes:
+            head = self._open_head()
+            if head is None:
+                break
+            size += self._batches[0].batch.opened_bytes + MESSAGE_BYTES * len(head)
+            if taken or self._at:
+                taken += head[self._at :]
+            else:
+                taken = head  # one batch, the usual case, needs no copy
+            self._finish_head()
+        return taken, size
 
     def take_one(self) -> Message | None:
         """Hand out the next message; None when there is none."""

@@ -129,7 +129,10 @@ class Leader:
                 await asyncio.sleep(self._backoff.next())
                 continue
             self._backoff.reset()
-            if self._absorb(plan, response):
+            brought = self._absorb(plan, response)
+            # It holds every batch, and those hold what they decompressed once they are opened.
+            del response
+            if brought:
                 short_wait.reset()
             elif plan.crowded:
                 await self.wakeup.wait(short_wait.next())

@@ -11,9 +11,9 @@ from faustc.types import TopicPartition
 
 TPs = Collection[TopicPartition]
 
-# Without a limit of the user's, no more batches are opened once this many messages are out:
-# a megabyte that was well compressed can be fifty once it is messages.
-PLENTY = 10_000
+# Without a limit of the user's, no more batches are opened once the messages take this much: a
+# megabyte that was well compressed can be a hundred once it is messages.
+PLENTY_BYTES = 4 * 1024 * 1024
 
 
 class Ready:
@@ -36,15 +36,19 @@ class Ready:
             self._cursors[cursor.tp] = cursor
 
     def take(self, tps: TPs, limit: int | None) -> dict[TopicPartition, list[Message]]:
-        """Return the messages that wait: at most limit in all, or PLENTY and the last's batch."""
+        """Return the messages that wait: at most limit in all, or about PLENTY_BYTES of them."""
         out: dict[TopicPartition, list[Message]] = {}
-        left = PLENTY if limit is None else limit
+        left = PLENTY_BYTES if limit is None else limit
         for cursor in self._turns(tps):
-            messages = cursor.take_messages(left, whole=limit is None)
+            if limit is None:
+                messages, size = cursor.take_opened(left)
+            else:
+                messages = cursor.take_messages(left)
+                size = len(messages)
             self.served(cursor)
             if messages:
                 out[cursor.tp] = messages
-                left -= len(messages)
+                left -= size
                 if left <= 0:
                     break
             elif cursor.error is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+import tracemalloc
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -631,18 +632,34 @@ async def test_a_paused_partition_keeps_what_it_has_and_is_not_fetched():
             assert await take(consumer, 4) == [*numbered(3, 1), b"late"]
 
 
-async def test_one_call_without_a_limit_still_hands_out_a_bounded_number():
+async def test_one_call_without_a_limit_still_hands_out_a_bounded_amount():
     async with FetchServer(("t", 1)) as server:
-        for start in range(0, 30_000, 3000):
-            server.append(T0, *numbered(3000, start), compression="zstd")
+        big = bytes(500_000)
+        for _ in range(40):
+            server.append(T0, big, compression="zstd")
         async with reading(server, T0) as consumer:
             await asyncio.sleep(0.2)
-            got = []
-            while len(got) < 30_000:
+            count = 0
+            while count < 40:
                 messages = (await consumer.getmany(timeout_ms=1000))[T0]
-                assert len(messages) <= 12_000
-                got += [m.value for m in messages]
-            assert got == numbered(30_000)
+                assert sum(len(m.value) for m in messages) < 5 * 1024 * 1024
+                count += len(messages)
+            assert count == 40
+
+
+async def test_batches_that_were_handed_out_are_let_go_of():
+    async with FetchServer(("t", 1)) as server:
+        for _ in range(10):
+            server.append(T0, bytes(300_000), compression="zstd")
+        tracemalloc.start()
+        try:
+            async with reading(server, T0) as consumer:
+                for _ in range(10):
+                    assert (await consumer.getone()).serialized_value_size == 300_000
+                held, _ = tracemalloc.get_traced_memory()
+                assert held < 1_500_000, "an answer is not kept until the next one comes"
+        finally:
+            tracemalloc.stop()
 
 
 async def test_one_large_message_comes_through_small_limits():
