@@ -338,6 +338,7 @@ class App(Service):
         key_serializer: Any = None,
         value_serializer: Any = None,
         callback: Callable[[Any], Any] | None = None,
+        force: bool = False,
     ) -> Any:
         """Send a message to a channel, an agent, or a topic by name (see Topic.send)."""
         target: Any = self._named(channel) if isinstance(channel, str) else channel
@@ -351,6 +352,7 @@ class App(Service):
             key_serializer=key_serializer,
             value_serializer=value_serializer,
             callback=callback,
+            force=force,
         )
 
     def _named(self, name: str) -> Topic:

@@ -75,6 +75,9 @@ class Feed:
             await self._room.wait()
         self.put_nowait(message)
 
+    def left(self, holder: Any) -> None:
+        """Note that a stream was left in the middle, which matters to nobody here."""
+
     def give_back(self, messages: Sequence[tuple[Any, LocalMessage]]) -> None:
         """Take back, in front, what was taken and not looked at."""
         self._waiting.extendleft(message for _, message in reversed(messages))
@@ -127,6 +130,11 @@ class Channel:
     def label(self) -> str:
         """A short name for logs."""
         return self.name
+
+    @property
+    def given_maxsize(self) -> int | None:
+        """What it was made with; None leaves it to the settings."""
+        return self._maxsize
 
     @property
     def maxsize(self) -> int:

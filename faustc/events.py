@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import weakref
 from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Protocol
@@ -33,14 +34,16 @@ class _Stream(Protocol):
 
 
 # The stream whose event the running task is at: set once per stream, not per event.
-current_stream: contextvars.ContextVar[_Stream | None] = contextvars.ContextVar(
+# Weak, since a task may live long after it left the stream.
+current_stream: contextvars.ContextVar[weakref.ref[_Stream] | None] = contextvars.ContextVar(
     "current_stream", default=None
 )
 
 
 def current_event() -> Event | None:
     """Return the event that the running task is processing, None outside of streams."""
-    stream = current_stream.get()
+    ref = current_stream.get()
+    stream = ref() if ref is not None else None
     return None if stream is None else stream.current_event
 
 

@@ -172,6 +172,7 @@ class Runner:
                 name,
                 channel.topics,
                 max_bytes=conf.consumer_max_fetch_size,
+                max_messages=channel.given_maxsize,
                 tracked=channel.acks,
             )
         return channel.open_feed()
@@ -197,6 +198,11 @@ class Runner:
             channel.close_feed(reader)
         elif self._readers.pop(reader, None) is not None and self._engine is not None:
             self._engine.remove_reader(reader)
+
+    def forget_reader(self, channel: Channel, reader: Reader | Feed) -> None:
+        """Close a reader whose stream is gone; called by the garbage collector, on any thread."""
+        if not reader.closed and self.home.loop is not None and self.home.loop.is_running():
+            self.home.loop.call_soon_threadsafe(self.close_reader, channel, reader)
 
     def decode_failed(self, channel: Channel, message: Any, error: DecodeError) -> None:
         """Count a message that does not decode, and say so."""

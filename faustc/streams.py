@@ -63,6 +63,8 @@ class Stream:
         self._value: Any = None
         self._ledger: Any = None
         self._event: Event | None = None
+        self._walks = 0  # iterations begun,
+        self._left = 0  # and the last one that was left in the middle
         # take(): what is collected and not handed out, and what is in hand beside _message
         self._buffer: list[tuple[Any, Any, Any]] = []  # (value, ledger, message)
         self._held: list[tuple[Any, Any]] = []  # (ledger, message)
@@ -161,34 +163,40 @@ class Stream:
     async def _walk(self, shape: Callable[[Any], Any] | None) -> AsyncIterator[Any]:
         """Yield what each event is shaped into. The one loop that values and events come from."""
         reader = await self._open()
+        walk = self._walks
         decode, processors = self._decode_value, self._processors
         monotonic = time.monotonic
         turn_over = monotonic() + TURN_S
-        while (portion := await reader.portion()) is not None:
-            self._ledger = ledger = portion.ledger
-            ack = ledger.ack
-            for message in portion.pending:
-                self._message = message
-                try:
-                    self._value = value = decode(message.value)
-                    if processors:
-                        self._value = value = await self._processed(value)
-                    if shape is not None:
-                        value = shape(value)
-                except (DecodeError, Skip) as exc:
-                    self._message = self._event = None
-                    self._drop(message, ledger, exc)
-                    continue
-                self.events_total += 1
-                yield value
-                # Not in a finally: if the body failed, whoever runs it decides.
-                if self._message is not None:
-                    self._message = self._event = None
-                    if self.enable_acks:
-                        ack(message.offset)
-                if monotonic() >= turn_over:
-                    await asyncio.sleep(0)
-                    turn_over = monotonic() + TURN_S
+        try:
+            while (portion := await reader.portion()) is not None:
+                self._ledger = ledger = portion.ledger
+                ack = ledger.ack
+                for message in portion.pending:
+                    self._message = message
+                    try:
+                        self._value = value = decode(message.value)
+                        if processors:
+                            self._value = value = await self._processed(value)
+                        if shape is not None:
+                            value = shape(value)
+                    except (DecodeError, Skip) as exc:
+                        self._message = self._event = None
+                        self._drop(message, ledger, exc)
+                        continue
+                    self.events_total += 1
+                    yield value
+                    # Not in a finally: if the body failed, whoever runs it decides.
+                    if self._message is not None:
+                        self._message = self._event = None
+                        if self.enable_acks:
+                            ack(message.offset)
+                    if monotonic() >= turn_over:
+                        await asyncio.sleep(0)
+                        turn_over = monotonic() + TURN_S
+        except GeneratorExit:
+            self._left = walk
+            reader.left(self)
+            raise
 
     def _drop(self, message: Any, ledger: Any, why: DecodeError | Skip) -> None:
         """Pass an event that does not decode (and say so), or that a processor skipped."""
@@ -206,31 +214,37 @@ class Stream:
     async def _take(self, max_: int, within_s: float) -> AsyncIterator[list[Any]]:
         """Collect values, then hand them out together and acknowledge them together."""
         reader = await self._open()
+        walk = self._walks
         loop = asyncio.get_running_loop()
         deadline: float | None = None
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    portion = await reader.portion()
-            except TimeoutError:
-                pass  # what came until now has waited long enough
-            else:
-                if portion is None:
-                    return
-                await self._collect(portion, max_)
-                if deadline is None and within_s > 0:
-                    deadline = loop.time() + within_s
-            over = deadline is not None and loop.time() >= deadline
-            if over or len(self._buffer) >= max_:
-                deadline = None
-                taken, self._buffer = self._buffer, []
-                if taken:
-                    self._held = [(ledger, message) for _, ledger, message in taken]
-                    self._value, self._ledger, self._message = taken[-1]
-                    self.events_total += len(taken)
-                    yield [value for value, _, _ in taken]
-                    self.finish()
-                await asyncio.sleep(0)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        portion = await reader.portion()
+                except TimeoutError:
+                    pass  # what came until now has waited long enough
+                else:
+                    if portion is None:
+                        return
+                    await self._collect(portion, max_)
+                    if deadline is None and within_s > 0:
+                        deadline = loop.time() + within_s
+                over = deadline is not None and loop.time() >= deadline
+                if over or len(self._buffer) >= max_:
+                    deadline = None
+                    taken, self._buffer = self._buffer, []
+                    if taken:
+                        self._held = [(ledger, message) for _, ledger, message in taken]
+                        self._value, self._ledger, self._message = taken[-1]
+                        self.events_total += len(taken)
+                        yield [value for value, _, _ in taken]
+                        self.finish()
+                    await asyncio.sleep(0)
+        except GeneratorExit:
+            self._left = walk
+            reader.left(self)
+            raise
 
     async def _collect(self, portion: Any, max_: int) -> None:
         """Move messages of a portion to the buffer until that is full."""
@@ -251,10 +265,15 @@ class Stream:
 
     def release(self, tp: Any) -> None:
         """Give back what was collected of a partition that goes: it is handed out elsewhere."""
-        gone = [entry for entry in self._buffer if entry[2].tp == tp]
+        gone = [entry[1:] for entry in self._buffer if entry[2].tp == tp]
+        self._buffer = [entry for entry in self._buffer if entry[2].tp != tp]
+        if self._left == self._walks and self._message is not None:
+            # Left in the middle of an event that nobody came back from: not done, and
+            # nothing to wait for either.
+            in_hand = self._held or [(self._ledger, self._message)]
+            gone = [one for one in in_hand if one[1].tp == tp] + gone
         if gone:
-            self._buffer = [entry for entry in self._buffer if entry[2].tp != tp]
-            _, ledger, first = gone[0]
+            ledger, first = gone[0]
             ledger.cut(first.offset)
 
     def hand_back(self) -> None:
@@ -269,11 +288,12 @@ class Stream:
         if self._reader is None:
             self._reader = await self.app.runner.open_reader(self.channel)
             # A stream that nobody holds any more must hold back neither commits nor fetching.
-            gone = weakref.finalize(self, self.app.runner.close_reader, self.channel, self._reader)
+            gone = weakref.finalize(self, self.app.runner.forget_reader, self.channel, self._reader)
             gone.atexit = False
+        self._walks += 1
         self.hand_back()  # an iteration that ended in `break`: its owner came back for more
         self._reader.holders.add(self)
-        current_stream.set(self)
+        current_stream.set(weakref.ref(self))
         if self._on_start is not None:
             started, self._on_start = self._on_start, None
             result = started()

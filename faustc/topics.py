@@ -230,7 +230,19 @@ class Topic(Channel):
             options["timestamp_ms"] = timestamp_ms(timestamp)
         if headers:
             options["headers"] = headers_list(headers)
-        raw_key, raw_value = self._encode(key, value, key_serializer, value_serializer)
+        schema = schema if schema is not None else self.schema
+        if schema is None:
+            raw_key, raw_value = self._encode(key, value, key_serializer, value_serializer)
+        else:
+            given: Any = dict(headers_list(headers) or ())
+            raw_key, given = schema.dumps_key(
+                self.app, key, serializer=key_serializer or self.key_serializer, headers=given
+            )
+            raw_value, given = schema.dumps_value(
+                self.app, value, serializer=value_serializer or self.value_serializer, headers=given
+            )
+            if given:
+                options["headers"] = headers_list(given)
         loop = self.app.runner.home.other()
         if loop is None:
             delivery = await self._send_here(raw_key, raw_value, options)

@@ -28,18 +28,20 @@ class BatchOfMessages(Protocol):
     def next_offset(self) -> int: ...
     @property
     def size_bytes(self) -> int: ...
+    def __len__(self) -> int: ...
     def messages(self) -> list[Any]: ...
 
 
 class SharedBatch:
     """One batch, parsed once however many readers it has."""
 
-    __slots__ = ("_batch", "_messages", "_readers", "next_offset", "size_bytes", "tp")
+    __slots__ = ("_batch", "_messages", "_readers", "count", "next_offset", "size_bytes", "tp")
 
     def __init__(self, tp: TopicPartition, batch: BatchOfMessages, readers: int) -> None:
         self.tp = tp
         self.next_offset = batch.next_offset
         self.size_bytes = batch.size_bytes
+        self.count = len(batch)
         self._batch = batch
         self._readers = readers
         self._messages: list[Any] | None = None
@@ -86,18 +88,20 @@ class Portion:
 
 
 class Inbox:
-    """Batches of one partition waiting for one reader, bounded in bytes.
+    """Batches of one partition waiting for one reader, bounded in bytes (and in messages).
 
     The bound is where we stop asking for more, so it is passed by at most what
     one request brings.
     """
 
-    __slots__ = ("_batches", "ledger", "max_bytes", "size_bytes", "tp")
+    __slots__ = ("_batches", "count", "ledger", "max_bytes", "max_messages", "size_bytes", "tp")
 
-    def __init__(self, tp: TopicPartition, max_bytes: int) -> None:
+    def __init__(self, tp: TopicPartition, max_bytes: int, max_messages: int | None = None) -> None:
         self.tp = tp
         self.max_bytes = max_bytes
+        self.max_messages = max_messages
         self.size_bytes = 0
+        self.count = 0
         self.ledger = Ledger()
         self._batches: deque[SharedBatch] = deque()
 
@@ -106,18 +110,22 @@ class Inbox:
 
     @property
     def has_room(self) -> bool:
-        return self.size_bytes < self.max_bytes
+        return self.size_bytes < self.max_bytes and (
+            self.max_messages is None or self.count < self.max_messages
+        )
 
     def put(self, batches: Iterable[SharedBatch]) -> None:
         """Queue batches, in the order of the log."""
         for batch in batches:
             self._batches.append(batch)
             self.size_bytes += batch.size_bytes
+            self.count += batch.count
 
     def take(self) -> Portion:
         """Open the next batch and note in the ledger that its messages are handed out."""
         batch = self._batches.popleft()
         self.size_bytes -= batch.size_bytes
+        self.count -= batch.count
         messages = batch.messages()
         self.ledger.hand_out(_offsets(messages), batch.next_offset)
         return Portion(self.tp, messages, self.ledger)
@@ -125,7 +133,7 @@ class Inbox:
     def clear(self) -> None:
         """Drop what waits; it was never handed out."""
         self._batches.clear()
-        self.size_bytes = 0
+        self.size_bytes = self.count = 0
 
 
 def _offsets(messages: Sequence[Any]) -> Sequence[int]:
@@ -150,17 +158,20 @@ class Reader:
         topics: Iterable[str],
         *,
         max_bytes: int = 1 << 20,
+        max_messages: int | None = None,
         tracked: bool = True,
     ) -> None:
         self.name = name
         self.topics = frozenset(topics)
         self.max_bytes = max_bytes
+        self.max_messages = max_messages
         self.tracked = tracked  # False: its acknowledgements move no committed offset
         self.closed = False
         self.taken_total = 0  # messages of opened portions
         self.on_take: Callable[[int], None] | None = None  # told the size of each portion opened
         self.holders: WeakSet[Any] = WeakSet()  # streams that may have collected some
         self._returned: deque[Portion] = deque()
+        self._stopped: set[TopicPartition] = set()
         self._inboxes: dict[TopicPartition, Inbox] = {}
         self._turns: deque[Inbox] = deque()  # inboxes that have something, in whose turn it is
         self._current: Portion | None = None
@@ -179,7 +190,8 @@ class Reader:
 
     def open(self, tp: TopicPartition) -> Inbox:
         """Begin to read a partition, from whatever is put first."""
-        inbox = self._inboxes[tp] = Inbox(tp, self.max_bytes)
+        self._stopped.discard(tp)
+        inbox = self._inboxes[tp] = Inbox(tp, self.max_bytes, self.max_messages)
         return inbox
 
     def stop(self, tp: TopicPartition) -> None:
@@ -187,6 +199,7 @@ class Reader:
         inbox = self._inboxes.get(tp)
         if inbox is None:
             return
+        self._stopped.add(tp)
         inbox.clear()
         if inbox in self._turns:
             self._turns.remove(inbox)
@@ -202,9 +215,15 @@ class Reader:
     def drop(self, tp: TopicPartition) -> None:
         """Forget a partition; a late acknowledgement lands on a closed ledger."""
         self.stop(tp)
+        self._stopped.discard(tp)
         inbox = self._inboxes.pop(tp, None)
         if inbox is not None:
             inbox.ledger.close()
+
+    def left(self, holder: Any) -> None:
+        """Note that a stream was left in the middle of an event, perhaps after a stop."""
+        for tp in self._stopped:
+            holder.release(tp)
 
     def put(self, tp: TopicPartition, batches: Sequence[SharedBatch]) -> None:
         """Queue fetched batches of one partition."""

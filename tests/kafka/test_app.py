@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -231,6 +232,32 @@ async def test_commits_pass_the_control_records_of_transactions(
     await until(lambda: app.monitor.committed.get(TP(name, 0)) == 18)
     await app.runner.engine.measure_lag()
     assert app.monitor.lag == {TP(name, 0): 0}
+
+
+async def test_an_agent_that_blocks_the_loop_keeps_its_partitions(
+    make_app: MakeApp, new_name: NewName
+) -> None:
+    """I16: blocked for longer than the session timeout, less than max_poll_interval."""
+    app = make_app(broker_session_timeout=6.0, broker_heartbeat_interval=1.0)
+    topic = app.topic(new_name("orders"), value_type=int, partitions=2)
+    seen: list[int] = []
+
+    @app.agent(topic)
+    async def take(stream: Any) -> None:
+        async for value in stream:
+            if value == 0:
+                time.sleep(8)  # noqa: ASYNC251 - just that
+            seen.append(value)
+
+    await app.start()
+    await until(lambda: len(app.consumer.assignment()) == 2)
+    for number in range(10):
+        await topic.send(key="k", value=number)
+    await until(lambda: len(seen) == 10)
+    await asyncio.sleep(1)
+    assert seen == list(range(10))
+    assert app.monitor.rebalances_total == 1
+    assert app.is_leader()
 
 
 async def test_an_unreachable_broker_is_named_within_the_timeout(tmp_path: Any) -> None:

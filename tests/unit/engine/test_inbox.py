@@ -23,6 +23,9 @@ class Batch:
         self.size_bytes = size_bytes
         self.parsed = 0
 
+    def __len__(self) -> int:
+        return self.next_offset - self.start_offset
+
     def messages(self) -> list[Msg]:
         self.parsed += 1
         return [Msg(o) for o in range(self.start_offset, self.next_offset)]
@@ -96,6 +99,18 @@ async def test_full_inbox_of_one_reader_stops_that_partition_only() -> None:
     assert assignment.full() == [A0]
     await take_all(slow, 1)
     assert set(assignment.hungry()) == {A0, A1}
+
+
+async def test_an_inbox_may_be_bounded_in_messages_as_well() -> None:
+    reader = Reader("r", ["a"], max_messages=5)
+    assignment = make(reader)
+    assignment.open([A0])
+    assignment.put(A0, [Batch(0, 4)])
+    assert assignment.hungry() == [A0]
+    assignment.put(A0, [Batch(4, 1)])
+    assert assignment.hungry() == []
+    await take_all(reader, 1)
+    assert assignment.hungry() == [A0]
 
 
 async def test_after_a_stop_nothing_of_the_partition_reaches_the_reader() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -500,6 +501,62 @@ async def test_values_sent_are_serialised_by_their_type(mem: Cluster, make_app: 
     values = mem.values("out")
     assert b'"account":"a"' in values[0]
     assert values[1:] == [b"raw stays raw", b"text", None]
+
+
+async def test_a_schema_may_write_headers(mem: Cluster, make_app: MakeApp) -> None:
+    class Stamped(faustc.Schema):
+        def on_dumps_value_prepare_headers(self, value: Any, headers: Any) -> Any:
+            return {**headers, "kind": type(value).__name__.encode()}
+
+    app = make_app()
+    topic = app.topic("out", schema=Stamped(value_type=int), partitions=1)
+    await topic.send(value=3, headers={"a": b"1"})
+    message = mem.logs[TP("out", 0)][0]
+    assert (message.value, message.headers) == (b"3", (("a", b"1"), ("kind", b"int")))
+
+    class Reading(faustc.Schema):
+        def loads_value(self, *args: Any, **options: Any) -> Any:
+            return None
+
+    with pytest.raises(ImproperlyConfigured, match="Reading overrides"):
+        app.topic("in", schema=Reading())
+
+
+async def test_a_topic_of_some_maxsize_holds_back_the_fetch(
+    mem: Cluster, make_app: MakeApp
+) -> None:
+    app = make_app()
+    hold = asyncio.Event()
+
+    @app.agent(app.topic("orders", partitions=1, maxsize=15))
+    async def take(stream: Any) -> None:
+        async for _ in stream:
+            await hold.wait()
+
+    for _ in range(500):
+        mem.append("orders", b"1")
+    await app.start()
+    await until(lambda: app.monitor.messages_received_total >= 25)
+    await asyncio.sleep(0.1)
+    assert mem.consumers[0].positions[TP("orders", 0)] <= 40
+    hold.set()
+    await until(lambda: mem.position("app", "orders") == 500)
+
+
+async def test_a_stream_that_nobody_holds_lets_go(mem: Cluster, make_app: MakeApp) -> None:
+    app = make_app()
+    await app.start()
+
+    async def look_at_one() -> None:
+        async for _ in app.stream(app.topic("orders", partitions=1)):
+            return
+
+    reading = asyncio.ensure_future(look_at_one())
+    await until(lambda: len(app.topics) == 1)
+    await app.send("orders", value=1)
+    await asyncio.wait_for(reading, 5)
+    gc.collect()
+    await until(lambda: len(app.topics) == 0)
 
 
 async def test_a_transport_that_lacks_methods_is_refused() -> None:

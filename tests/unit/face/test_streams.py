@@ -283,6 +283,46 @@ async def _read_two(stream: Any, seen: list[Any]) -> None:
             break
 
 
+@pytest.mark.parametrize("taking", [False, True])
+async def test_an_event_that_was_left_is_not_waited_for_and_comes_again(
+    mem: Cluster, make_app: MakeApp, taking: bool
+) -> None:
+    app = make_app(commit_interval=60)
+    await app.start()
+    stream = app.stream(app.topic("orders", partitions=1))
+    view = stream.take(2, within=1) if taking else stream
+    for number in range(6):
+        await app.send("orders", value=number)
+    seen: list[Any] = []
+    async for value in view:
+        seen.append(value)
+        if len(seen) == 2:
+            break
+    began = asyncio.get_running_loop().time()
+    await app.stop()
+    assert asyncio.get_running_loop().time() - began < 2
+    assert mem.position("app", "orders") == (2 if taking else 1)  # the first was come back from
+
+
+async def test_a_stream_may_be_left_and_taken_up_again(mem: Cluster, make_app: MakeApp) -> None:
+    app = make_app()
+    await app.start()
+    stream = app.stream(app.topic("orders", partitions=1))
+    for number in range(4):
+        await app.send("orders", value=number)
+    seen: list[Any] = []
+    for _ in range(4):
+        async for value in stream:
+            seen.append(value)
+            break
+    assert seen == [0, 1, 2, 3]
+    await asyncio.sleep(0)  # the loops that were left are closed only now
+    reading = asyncio.ensure_future(anext(aiter(stream)))
+    await until(lambda: mem.position("app", "orders") == 4)
+    await app.send("orders", value=4)
+    assert await asyncio.wait_for(reading, 5) == 4
+
+
 async def test_a_stream_before_the_start_says_so(make_app: MakeApp) -> None:
     app = make_app()
     with pytest.raises(NotReady, match="has to be started"):
