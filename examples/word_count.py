@@ -124,6 +124,8 @@ async def read() -> None:
 async def show() -> None:
     """Draw the table until everything is counted, then say so."""
     began = time.monotonic()
+    while not (progress.lines_split or progress.done):
+        await asyncio.sleep(0.05)  # the log has the terminal until partitions are assigned
     with Live(picture(0.0), refresh_per_second=4) as live:
         while not progress.done:
             await asyncio.sleep(0.25)
