@@ -156,12 +156,15 @@ def test_there_is_no_import_loop() -> None:
 
 
 def test_dynamic_imports_of_ours_are_in_the_lazy_table() -> None:
-    """One upward door: _lazy. The others import what users name, or (wire) kafka-python."""
-    allowed = {"_lazy.py", "__init__.py", "imports.py", "discovery.py", "cli/base.py"}
+    """One upward door: _lazy. The others import what users name, or (wire) kafka-python.
+
+    A package's __init__ may hand on the names of its own modules when they are asked for.
+    """
+    allowed = {"_lazy.py", "imports.py", "discovery.py", "cli/base.py"}
     allowed |= {"client/__init__.py", "client/wire.py", "broker/wire.py"}
     for path in PY:
         where = str(path.relative_to(PACKAGE))
-        if where not in allowed:
+        if where not in allowed and path.name != "__init__.py":
             assert not re.search(r"import_module\(|__import__\(", path.read_text()), where
 
 
