@@ -74,6 +74,7 @@ class Progress:
 
 progress = Progress()
 counts: Counter[str] = Counter()
+begun = asyncio.Event()  # lines arrive, or there are none
 
 
 def files(folder: Path = FOLDER, suffix: str = SUFFIX) -> Iterator[Path]:
@@ -92,6 +93,7 @@ def read_lines(path: Path) -> list[str]:
 async def split(stream: faust.Stream) -> None:
     """Send every word of every line on, keyed by itself."""
     async for lines in stream.take(1_000, within=0.05):
+        begun.set()
         words = WORD.findall("\n".join(lines))
         if words:
             await words_topic.send_many(words, keys=words)
@@ -118,14 +120,15 @@ async def read() -> None:
         progress.lines_sent += len(lines)
         progress.files += 1
     progress.all_read = True
+    if not progress.lines_sent:
+        begun.set()
 
 
 @app.task
 async def show() -> None:
     """Draw the table until everything is counted, then say so."""
     began = time.monotonic()
-    while not (progress.lines_split or progress.done):
-        await asyncio.sleep(0.05)  # the log has the terminal until partitions are assigned
+    await begun.wait()  # until partitions are assigned, the terminal is the log's
     with Live(picture(0.0), refresh_per_second=4) as live:
         while not progress.done:
             await asyncio.sleep(0.25)
