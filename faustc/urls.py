@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,6 +20,8 @@ MASK = "***"
 DEFAULT_PORT = 9092
 DEFAULT_SCHEME = "kafka"
 EMBEDDED = "embedded"
+#: Where the embedded broker lives when its URL names no folder.
+EMBEDDED_FOLDER = ".faustc"
 
 #: Schemes of brokers; a transport that registers itself adds its own.
 BROKER_SCHEMES = {"kafka", "aiokafka", "confluent", EMBEDDED}
@@ -50,7 +53,10 @@ class URL(str):
         scheme = match["scheme"]
         if not is_scheme(scheme):
             raise ImproperlyConfigured(f"{scheme!r} is neither a scheme nor a path to a class")
-        user, password, rest = _split_credentials(text[match.end() :])
+        rest = text[match.end() :]
+        user, password = None, None
+        if scheme != EMBEDDED:  # the rest is a folder, which may have an @ in its name
+            user, password, rest = _split_credentials(rest)
         self = super().__new__(cls, hide(text))
         self.scheme = scheme
         self.user = user
@@ -86,8 +92,9 @@ class URL(str):
 class BrokerURL(URL):
     """Where brokers are: one scheme, any number of hosts.
 
-    hosts are (name, port) pairs; a URL without a host means localhost:9092,
-    except `embedded://`, which has none.
+    hosts are (name, port) pairs; a URL without a host means localhost:9092.
+    `embedded://` and `embedded:///folder` have none: that broker's address is
+    found in its folder.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -123,6 +130,8 @@ class BrokerURL(URL):
             ):
                 raise ImproperlyConfigured("broker URLs with different credentials")
             hosts.extend(other.hosts)
+        if more and self.scheme == EMBEDDED:
+            raise ImproperlyConfigured("an app has one embedded broker, not several")
         if self.driver_path is None and self.scheme not in BROKER_SCHEMES:
             raise ImproperlyConfigured(
                 f"unknown broker scheme {self.scheme!r}"
@@ -137,6 +146,11 @@ class BrokerURL(URL):
             self = whole
         self.hosts = tuple(dict.fromkeys(hosts))
         return self
+
+    @property
+    def folder(self) -> Path:
+        """The folder of an embedded broker, `.faustc` where it names none."""
+        return Path(unquote(self.rest) if self.rest else EMBEDDED_FOLDER)
 
     @property
     def bootstrap_servers(self) -> list[str]:
@@ -196,13 +210,20 @@ def _split_credentials(rest: str) -> tuple[str | None, str | None, str]:
 
 
 def _hosts(url: BrokerURL) -> Iterable[tuple[str, int]]:
+    if url.scheme == EMBEDDED:
+        if url.rest and (not url.rest.startswith("/") or not url.rest.strip("/")):
+            raise ImproperlyConfigured(
+                f"{str(url)!r}: an embedded broker has no host; name a folder from the root on "
+                "(embedded:///path), or none (embedded://)"
+            )
+        return []
     rest = url.rest.removesuffix("/")
     if re.search(r"[/?#]", rest):
         raise ImproperlyConfigured(f"{str(url)!r}: a broker URL has hosts only, no path or query")
     names = [name.strip() for name in re.split(r"[;,]", rest)]
     names = [name for name in names if name]
     if not names:
-        return [] if url.scheme == EMBEDDED else [("localhost", DEFAULT_PORT)]
+        return [("localhost", DEFAULT_PORT)]
     return [_host(url, name) for name in names]
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ LOCAL = (("localhost", 9092),)
         ("kafka://:9093", "kafka", (("localhost", 9093),)),
         ("kafka://[::1]:99;[fe80::1]", "kafka", (("::1", 99), ("fe80::1", 9092))),
         ("embedded://", "embedded", ()),
-        ("embedded://localhost:1", "embedded", (("localhost", 1),)),
+        ("embedded:///srv/a@b;c", "embedded", ()),
         ("myproj.transport.Driver://h", "myproj.transport.Driver", (("h", 9092),)),
         ("myproj.transport:Driver://h", "myproj.transport:Driver", (("h", 9092),)),
     ],
@@ -37,6 +38,21 @@ def test_a_broker_url_is_a_scheme_and_hosts(text, scheme, hosts):
     url = broker_url(text)
     assert (url.scheme, url.hosts) == (scheme, hosts)
     assert url.driver_path == (scheme if "." in scheme else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "folder"),
+    [
+        ("embedded://", ".faustc"),
+        ("embedded:///srv/a@b;c", "/srv/a@b;c"),
+        ("embedded:///srv/with%20space/", "/srv/with space"),
+    ],
+)
+def test_an_embedded_url_names_a_folder(text, folder):
+    url = broker_url(text)
+    assert url.folder == Path(folder)
+    assert (url.user, url.password) == (None, None)
+    assert str(url) == text
 
 
 @pytest.mark.parametrize(
@@ -57,6 +73,11 @@ def test_a_broker_url_is_a_scheme_and_hosts(text, scheme, hosts):
         ("kafka://[::1", "not a host"),
         ("kafka://h1;aiokafka://h2", "two schemes"),
         ("kafka://u:a@h1;kafka://u:b@h2", "different credentials"),
+        ("embedded://localhost:1", "has no host; name a folder"),
+        ("embedded:///", "name a folder"),
+        ("embedded://folder", "has no host; name a folder"),
+        ("embedded:///a;embedded:///b", "one embedded broker"),
+        ("embedded://;kafka://h", "two schemes"),
         ("a..b://h", "neither a scheme"),
         ([], "empty list"),
         (3, "not a broker URL"),
