@@ -16,6 +16,7 @@ Who is at fault is the first branch::
         ├── ConnectionLost          a socket was refused, cut or closed
         │   └── NoBrokersAvailable  no bootstrap server could be reached
         ├── KafkaTimeout            nobody answered in time
+        ├── AuthenticationFailed    one side did not accept who the other is
         ├── CorruptFrame            bytes that are not what they claim to be
         ├── UnsupportedCodec        a compression codec nobody registered
         ├── UnsupportedVersion      the broker lacks an API (version) that we need
@@ -126,6 +127,23 @@ class KafkaTimeout(KafkaError, TimeoutError):
     """A request, or an operation made of several, was not answered in time."""
 
     retriable = True
+
+
+class AuthenticationFailed(KafkaError):
+    """A broker refused our credentials, or did not prove that it is who it should be.
+
+    broker is its address; mechanism SASL's name, or TLS. Never holds a secret.
+    """
+
+    def __init__(self, reason: str, *, broker: str = "", mechanism: str = "") -> None:
+        super().__init__(reason)
+        self.broker = broker
+        self.mechanism = mechanism
+
+    def __str__(self) -> str:
+        if not self.broker:
+            return str(self.args[0])
+        return f"{self.broker}: {self.mechanism} authentication failed: {self.args[0]}"
 
 
 class CorruptFrame(KafkaError):

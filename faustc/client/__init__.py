@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from faustc.client.consumer import Consumer
     from faustc.client.delivery import Deliveries
     from faustc.client.producer import Producer
+    from faustc.client.security import SecurityOptions
     from faustc.client.subscription import RebalanceListener
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "NewTopic",
     "Producer",
     "RebalanceListener",
+    "SecurityOptions",
 ]
 
 _PLACES = {
@@ -39,6 +41,7 @@ _PLACES = {
     "NewTopic": "faustc.client.admin",
     "Producer": "faustc.client.producer",
     "RebalanceListener": "faustc.client.subscription",
+    "SecurityOptions": "faustc.client.security",
 }
 
 

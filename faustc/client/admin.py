@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, Unpack
 
 from faustc.client import codes
 from faustc.client.backoff import Backoff, Deadline
 from faustc.client.client import ANY, CONTROLLER, Client, Where
 from faustc.client.dialer import Dialer
+from faustc.client.security import Security, SecurityOptions
 from faustc.exceptions import BrokerError, ImproperlyConfigured
 from faustc.types import TopicPartition
 
@@ -73,6 +73,8 @@ class Admin:
     When a broker refuses, BrokerError is raised; its `code` and `name` say why, its
     text names the topic. With several topics the others are carried out nevertheless, and
     further refusals are notes (`__notes__`) of the one raised.
+
+    TLS and passwords: see `SecurityOptions`.
     """
 
     def __init__(
@@ -81,8 +83,8 @@ class Admin:
         *,
         client_id: str | None = None,
         request_timeout_ms: int = 30_000,
-        ssl_context: ssl.SSLContext | None = None,
         dialer: Dialer | None = None,
+        **security: Unpack[SecurityOptions],
     ) -> None:
         self._timeout_ms = _checked(request_timeout_ms, "request_timeout_ms")
         self._client = Client(
@@ -90,12 +92,12 @@ class Admin:
             client_id=client_id,
             request_timeout_ms=request_timeout_ms,
             allow_auto_topic_creation=False,
-            ssl_context=ssl_context,
+            security=Security.of("Admin", security),
             dialer=dialer,
         )
 
     async def start(self) -> None:
-        """Reach the cluster; raises NoBrokersAvailable naming the servers."""
+        """Reach the cluster; raises NoBrokersAvailable naming the servers, AuthenticationFailed."""
         await self._client.start()
 
     async def stop(self) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from faustc.client import codes
+from faustc.client.auth import Login
 from faustc.client.backoff import Backoff, Deadline
 from faustc.client.cluster import Cluster, Node
 from faustc.client.connection import BrokerConnection, library_version
@@ -20,9 +20,11 @@ from faustc.client.dialer import Dialer
 from faustc.client.directory import Directory, parse_servers
 from faustc.client.metadata import Metadata, wait_for_topic
 from faustc.client.nodes import MAIN, Nodes
+from faustc.client.security import Security, SecurityOptions
 from faustc.exceptions import (
     ConnectionLost,
     CorruptFrame,
+    ImproperlyConfigured,
     KafkaTimeout,
     NotReady,
 )
@@ -57,6 +59,7 @@ class Client:
 
     Owns its connections and its metadata task; `close` ends both. bootstrap_servers
     is "host:port,host:port" or a sequence of such. All times are in milliseconds.
+    For TLS and passwords see `SecurityOptions`; security is those, checked before.
     """
 
     def __init__(
@@ -72,8 +75,9 @@ class Client:
         retry_backoff_max_ms: int = 1_000,
         connections_max_idle_ms: int = 540_000,
         allow_auto_topic_creation: bool = True,
-        ssl_context: ssl.SSLContext | None = None,
+        security: Security | None = None,
         dialer: Dialer | None = None,
+        **security_options: Unpack[SecurityOptions],
     ) -> None:
         self.bootstrap_servers = parse_servers(bootstrap_servers)
         self.client_id = client_id if client_id is not None else f"faustc-{library_version()}"
@@ -83,7 +87,13 @@ class Client:
         self._retry_s = (retry_backoff_ms / 1000, retry_backoff_max_ms / 1000)
         self._max_idle_s = connections_max_idle_ms / 1000
         self._auto_create = allow_auto_topic_creation
-        self._dialer = dialer or Dialer(ssl_context=ssl_context)
+        if security is None:
+            security = Security.of("Client", security_options)
+        self._security = security
+        self._login = Login(security) if security.mechanism is not None else None
+        self._dialer = dialer or Dialer(ssl_context=security.ssl_context)
+        if security.ssl_context not in (None, self._dialer.ssl_context):
+            raise ImproperlyConfigured("the dialer given does not use the ssl_context given")
         self._coordinators: dict[tuple[str, str], int] = {}
         self._metadata_: Metadata | None = None
         self._nodes_: Nodes | None = None
@@ -103,7 +113,7 @@ class Client:
 
         timeout_s defaults to the request timeout. Raises NoBrokersAvailable
         naming each bootstrap server and why, or what a broker refuses us for
-        (UnsupportedVersion). The client is closed then.
+        (UnsupportedVersion, AuthenticationFailed), at once. The client is closed then.
         """
         if self._closed or self._task is not None:
             raise NotReady("a client is started once")
@@ -377,6 +387,7 @@ class Client:
             node_id=node.node_id if node.node_id >= 0 else None,
             client_id=self.client_id,
             dialer=self._dialer,
+            login=self._login,
             request_timeout_s=self.request_timeout_s,
             max_idle_s=self._max_idle_s,
         )

@@ -13,13 +13,16 @@ from collections import deque
 from collections.abc import Callable
 from functools import cache
 from importlib import metadata
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
 from faustc._native.framer import Framer
 from faustc.client import codes, wire
+from faustc.client.auth import Login
 from faustc.client.dialer import Dialer
 from faustc.client.link import Link, SocketLink, TransportLink
+from faustc.client.renewal import Renewal
 from faustc.exceptions import (
     ConnectionLost,
     CorruptFrame,
@@ -69,6 +72,7 @@ class BrokerConnection:
         client_id: str = "faustc",
         node_id: int | None = None,
         dialer: Dialer | None = None,
+        login: Login | None = None,
         request_timeout_s: float = 40.0,
         max_idle_s: float = 540.0,
         max_frame_bytes: int = MAX_FRAME_BYTES,
@@ -97,6 +101,9 @@ class BrokerConnection:
         self._muted_until = 0.0
         self._unmute: asyncio.TimerHandle | None = None
         self._held: list[bytes | bytearray] = []
+        self._held_waiters = 0  # the last so many of those that wait are not sent yet
+        self._login = login
+        self._renewal: Renewal | None = None
 
     def __repr__(self) -> str:
         node = "" if self.node_id is None else f" node {self.node_id}"
@@ -129,15 +136,17 @@ class BrokerConnection:
             raise UnsupportedVersion(f"{self.host}:{self.port}: {exc}") from None
 
     async def open(self, timeout_s: float = 10.0) -> None:
-        """Connect and learn the broker's versions and features.
+        """Connect, learn the broker's versions and features, and log in.
 
-        Raises ConnectionLost, KafkaTimeout or UnsupportedVersion; the
-        connection is closed then.
+        Raises ConnectionLost, KafkaTimeout, UnsupportedVersion or
+        AuthenticationFailed; the connection is closed then.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 await self._connect(timeout_s)
                 await self._handshake(timeout_s)
+                if self._login is not None:
+                    await self._log_in(self._login)
         except TimeoutError as exc:
             reason = KafkaTimeout(f"{self.host}:{self.port} was not ready within {timeout_s:g} s")
             self.close(reason)
@@ -163,12 +172,29 @@ class BrokerConnection:
         the connection when it passes; ConnectionLost when the socket dies first;
         CorruptFrame when the answer does not decode. A late answer is dropped.
         """
+        return await self._request(name, version, timeout_s, fields)
+
+    async def _request(
+        self,
+        name: str,
+        version: int | None,
+        timeout_s: float | None,
+        fields: dict[str, Any],
+        *,
+        first: bool = False,
+    ) -> Any:
         if version is None:
             version = self.version(name)
         self._refuse_if_closed(name)
         correlation_id = self._next_id()
-        frame = wire.encode(name, version, correlation_id, self.client_id, **fields)
-        body = await self._transmit(correlation_id, name, frame, timeout_s)
+        # No variable holds the frame: with a login's it would be part of tracebacks.
+        body = await self._transmit(
+            correlation_id,
+            name,
+            wire.encode(name, version, correlation_id, self.client_id, **fields),
+            timeout_s,
+            first=first,
+        )
         try:
             answer = wire.decode(name, version, body)
         except CorruptFrame as exc:
@@ -203,7 +229,7 @@ class BrokerConnection:
         done: asyncio.Future[bytes] = self._loop.create_future()
         done.set_result(b"")
         self._last_used = self._loop.time()
-        self._send(frame)
+        self._send(frame, waited_for=False)
         return done
 
     def throttle(self, throttle_ms: int) -> None:
@@ -231,6 +257,8 @@ class BrokerConnection:
                 timer.cancel()
         self._timer = self._unmute = None
         self._held.clear()
+        if self._renewal is not None:
+            self._renewal.close()
         if self._link is not None:
             self._link.close()
         while self._waiting:
@@ -240,6 +268,8 @@ class BrokerConnection:
 
     async def wait_closed(self) -> None:
         """Wait until a closed connection has given back its descriptor."""
+        if self._renewal is not None:
+            await self._renewal.wait_closed()
         if self._link is not None:
             await self._link.wait_closed()
 
@@ -301,6 +331,21 @@ class BrokerConnection:
             {f.name: f.max_version_level for f in answer.finalized_features or ()}
         )
 
+    # --- logging in ---
+
+    async def _log_in(self, login: Login) -> None:
+        def ask(name: str, **fields: Any) -> Any:
+            return self._request(name, None, None, fields, first=True)
+
+        self._renewal = Renewal(login, f"{self.host}:{self.port}", ask, self._renewed)
+        await self._renewal.log_in()
+
+    def _renewed(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.close(error)
+        else:
+            self._send_held()
+
     # --- sending ---
 
     def _refuse_if_closed(self, what: str) -> None:
@@ -315,11 +360,19 @@ class BrokerConnection:
         return self._last_id
 
     def _transmit(
-        self, correlation_id: int, what: str, frame: bytes | bytearray, timeout_s: float | None
+        self,
+        correlation_id: int,
+        what: str,
+        frame: bytes | bytearray,
+        timeout_s: float | None,
+        *,
+        first: bool = False,
     ) -> asyncio.Future[bytes]:
         now = self._loop.time()
         if timeout_s is None:
             timeout_s = self._request_timeout_s
+        if first:
+            return self._transmit_first(correlation_id, what, frame, now + timeout_s)
         # A request that is held back is not late yet.
         deadline = max(now, self._muted_until) + timeout_s
         waiter = _Waiter(correlation_id, what, deadline, self._loop.create_future())
@@ -327,20 +380,44 @@ class BrokerConnection:
         self._last_used = now
         if self._timer is None or self._timer.when() > deadline:
             self._schedule(deadline)
-        self._send(frame)
+        self._send(frame, waited_for=True)
         return waiter.future
 
-    def _send(self, frame: bytes | bytearray) -> None:
+    def _transmit_first(
+        self, correlation_id: int, what: str, frame: bytes | bytearray, deadline: float
+    ) -> asyncio.Future[bytes]:
+        """Send now, before what is held back; it is late only if what was sent before is."""
+        sent = len(self._waiting) - self._held_waiters
+        deadline = max([deadline, *(waiter.deadline for waiter in islice(self._waiting, sent))])
+        waiter = _Waiter(correlation_id, what, deadline, self._loop.create_future())
+        self._waiting.insert(sent, waiter)
+        if self._timer is None or self._timer.when() > deadline:
+            self._schedule(deadline)
+        if self._link is not None:
+            self._link.send(frame)
+        return waiter.future
+
+    def _send(self, frame: bytes | bytearray, *, waited_for: bool) -> None:
+        now = self._loop.time()
+        renewal = self._renewal
+        if renewal is not None:
+            renewal.look(now)
         # In the order of the waiters: while anything is held back, so is the rest.
-        if self._held or (self._muted_until and self._loop.time() < self._muted_until):
+        if self._held or now < self._muted_until or (renewal is not None and renewal.alone):
             self._held.append(frame)
+            self._held_waiters += waited_for
         elif self._link is not None:
             self._link.send(frame)
 
     def _release(self) -> None:
         self._unmute = None
         self._muted_until = 0.0
-        held, self._held = self._held, []
+        self._send_held()
+
+    def _send_held(self) -> None:
+        if self._unmute is not None or (self._renewal is not None and self._renewal.alone):
+            return
+        held, self._held, self._held_waiters = self._held, [], 0
         for frame in held:
             if self._link is not None and not self.closed:
                 self._link.send(frame)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, Unpack
 
 from faustc._native.compression import DEFAULT_MAX_DECOMPRESSED
 from faustc._native.message import Message
@@ -22,7 +21,10 @@ from faustc.client.fetcher import Fetcher, FetchOptions
 from faustc.client.group import GroupListener, GroupMember
 from faustc.client.leader import DEFAULT_MAX_BYTES, DEFAULT_MAX_PARTITION_BYTES
 from faustc.client.positions import POLICIES
+from faustc.client.security import NAMES as SECURITY_NAMES
+from faustc.client.security import Security, SecurityOptions
 from faustc.client.subscription import RebalanceListener, Subscription
+from faustc.clock import monotonic
 from faustc.exceptions import ConsumerNotStarted, ImproperlyConfigured
 from faustc.types import OffsetAndMetadata, TopicPartition
 
@@ -51,7 +53,8 @@ class Consumer(Assigned):
     All lengths of time are in milliseconds. fetch_max_bytes bounds what is
     buffered of all partitions together, max_partition_fetch_bytes what one
     request brings of one. max_poll_interval_ms is how long user code may
-    stay away before the group gives its partitions to others.
+    stay away before the group gives its partitions to others. TLS and passwords:
+    see `SecurityOptions`.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Consumer(Assigned):
         metadata_max_age_ms: int = 300_000,
         retry_backoff_ms: int = 100,
         client_options: Mapping[str, Any] | None = None,
+        **security: Unpack[SecurityOptions],
     ) -> None:
         options = FetchOptions(
             isolation_level=_choice("isolation_level", isolation_level, ISOLATION_LEVELS),
@@ -108,8 +112,11 @@ class Consumer(Assigned):
             "metadata_max_age_ms": metadata_max_age_ms,
             "retry_backoff_ms": retry_backoff_ms,
         }
+        more = {**security, **(client_options or {})}
+        asked = {name: more.pop(name) for name in SECURITY_NAMES if name in more}
+        more["security"] = Security.of("Consumer", asked)
         self._make_client: Callable[[], Client] = partial(
-            Client, bootstrap_servers, **common, **(client_options or {})
+            Client, bootstrap_servers, **common, **more
         )
 
         def make_member(
@@ -128,7 +135,7 @@ class Consumer(Assigned):
                 heartbeat_interval_ms=heartbeat_interval_ms,
                 rebalance_timeout_ms=rebalance_timeout_ms,
                 max_poll_interval_ms=max_poll_interval_ms,
-                client_options=client_options,
+                client_options=more,
                 **common,
             )
 
@@ -149,7 +156,7 @@ class Consumer(Assigned):
         """Connect, and begin to read or to join the group, without waiting for messages.
 
         Raises NoBrokersAvailable, naming the addresses, when no broker answers
-        within timeout_s (default: request_timeout_ms).
+        within timeout_s (default: request_timeout_ms); AuthenticationFailed at once.
         """
         if self._client is not None:
             raise ConsumerNotStarted("a consumer is started once: make another")
@@ -309,9 +316,9 @@ class Consumer(Assigned):
         out = take()
         if not out:
             ready = self._fetcher.ready
-            give_up_at = time.monotonic() + timeout_ms / 1000
+            give_up_at = monotonic() + timeout_ms / 1000
             while not out:
-                left = give_up_at - time.monotonic()
+                left = give_up_at - monotonic()
                 if left > 0:
                     await ready.wait(min(left, self._poll_s))
                 else:

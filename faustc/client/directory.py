@@ -14,6 +14,7 @@ from faustc.client.cluster import Cluster, Node
 from faustc.client.connection import BrokerConnection
 from faustc.client.nodes import CONNECT_TIMEOUT_S, Nodes
 from faustc.exceptions import (
+    AuthenticationFailed,
     ConnectionLost,
     ImproperlyConfigured,
     KafkaError,
@@ -108,6 +109,8 @@ class Directory:
             share_s = max(1.0, deadline.left() / (len(servers) - position))
             try:
                 return await self._ask_server(host, port, topics, min(share_s, CONNECT_TIMEOUT_S))
+            except AuthenticationFailed:
+                raise  # the others have the same credentials, and would count the attempts
             except KafkaError as exc:
                 failures[f"{host}:{port}"] = exc
         first = next(iter(failures.values()))

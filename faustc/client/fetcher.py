@@ -23,7 +23,7 @@ from faustc.client.leader import FetchOptions, Leader
 from faustc.client.offsets import EARLIEST
 from faustc.client.positions import Committed, Positions
 from faustc.client.ready import Ready
-from faustc.exceptions import CorruptFrame
+from faustc.exceptions import AuthenticationFailed, CorruptFrame
 from faustc.types import TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,12 @@ class Fetcher:
         self.ready.wake()
 
     def check(self) -> None:
-        """Raise if one of our tasks died; its error is the cause."""
+        """Raise if one of our tasks died; its error is the cause.
+
+        AuthenticationFailed is raised as it is: our tasks have no part in it.
+        """
+        if isinstance(self._failure, AuthenticationFailed):
+            raise self._failure
         if self._failure is not None:
             raise RuntimeError("the consumer's fetcher died") from self._failure
 

@@ -14,17 +14,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from faustc.client.assignors import Assignor, assignor
+from faustc.client.auth import fetch_token
 from faustc.client.client import Client
 from faustc.client.coordinator import GroupMetadata, fetch_offsets
 from faustc.client.holdings import Holdings, Partitions
 from faustc.client.host import LoopThread, call_across
 from faustc.client.membership import Membership
+from faustc.client.security import Security, Token
 from faustc.client.standing import State, Terms
+from faustc.clock import monotonic
 from faustc.exceptions import FaustError, ImproperlyConfigured, KafkaTimeout, NotReady
 from faustc.types import OffsetAndMetadata, TopicPartition
 
@@ -160,7 +162,7 @@ class GroupMember:
             await self._host.close()
 
     async def _open(self, timeout_s: float) -> None:
-        client = Client(self._bootstrap, **self._options)
+        client = Client(self._bootstrap, **self._at_home(self._options))
         holdings = Holdings(
             self._tell,
             lambda: membership.stepped(),
@@ -181,6 +183,19 @@ class GroupMember:
             raise
         self._client, self._membership = client, membership
         membership.start()
+
+    def _at_home(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Have a token provider called on the user's loop: what it uses may belong there."""
+        security: Security | None = options.get("security")
+        if security is None or security.token_provider is None:
+            return options
+        home, provider = self._home, security.token_provider
+        assert home is not None
+
+        async def provide() -> Token:
+            return await call_across(home, fetch_token, provider)
+
+        return {**options, "security": security.with_tokens_from(provide)}
 
     async def _close(self, timeout_s: float) -> None:
         if self._membership is not None:
@@ -226,7 +241,7 @@ class GroupMember:
             return
         if membership.failure is not None:
             raise membership.failure
-        membership.last_poll = time.monotonic()
+        membership.last_poll = monotonic()
         # Whoever stalls looks at last_poll again after it has set its state: no poll is missed.
         if membership.state is State.STALLED and self._host is not None:
             self._host.call_soon(membership.polled)

@@ -17,7 +17,13 @@ from faustc.client.cursors import NO_ID, UNKNOWN, Budget, Cursor, State
 from faustc.client.offsets import LATEST
 from faustc.client.sessions import FetchSession, Want
 from faustc.client.wakeup import Wakeup
-from faustc.exceptions import ConnectionLost, CorruptFrame, KafkaError, KafkaTimeout
+from faustc.exceptions import (
+    AuthenticationFailed,
+    ConnectionLost,
+    CorruptFrame,
+    KafkaError,
+    KafkaTimeout,
+)
 from faustc.types import TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -138,6 +144,8 @@ class Leader:
                 await self.wakeup.wait(short_wait.next())
 
     async def _failed(self, error: KafkaError) -> None:
+        if isinstance(error, AuthenticationFailed):
+            raise error  # no attempt will do better, and who waits for messages must hear of it
         self._session.lost()
         self._client.request_refresh()
         for cursor in list(self.cursors.values()):

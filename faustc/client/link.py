@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 
 from faustc._native import socket as native_socket
 from faustc._native.framer import Framer
-from faustc.exceptions import ConnectionLost, KafkaError
+from faustc.exceptions import AuthenticationFailed, ConnectionLost, KafkaError
 
 FramesCallback = Callable[[list[bytes]], None]
 LostCallback = Callable[[BaseException], None]
@@ -118,10 +118,13 @@ class SocketLink:
 class TransportLink(asyncio.BufferedProtocol):
     """The same over an asyncio transport, with TLS when there is a context for it."""
 
-    def __init__(self, framer: Framer, on_frames: FramesCallback, on_lost: LostCallback) -> None:
+    def __init__(
+        self, framer: Framer, on_frames: FramesCallback, on_lost: LostCallback, server: str
+    ) -> None:
         self._framer = framer
         self._on_frames = on_frames
         self._on_lost = on_lost
+        self._server = server
         self._transport: asyncio.WriteTransport | None = None
         self._gone = asyncio.Event()
         self._closing = False
@@ -140,19 +143,18 @@ class TransportLink(asyncio.BufferedProtocol):
     ) -> TransportLink:
         """Wrap a connected socket, which this owns from now on, and shake hands.
 
-        Raises ConnectionLost when the handshake fails.
+        Raises ConnectionLost when the handshake fails, AuthenticationFailed when
+        that is for a certificate, theirs or ours.
         """
         try:
             _, link = await loop.create_connection(
-                lambda: cls(framer, on_frames, on_lost),
+                lambda: cls(framer, on_frames, on_lost, server_hostname),
                 sock=sock,
                 ssl=ssl_context,
                 server_hostname=server_hostname if ssl_context else None,
             )
         except ssl.SSLError as exc:
-            raise ConnectionLost(
-                f"TLS handshake with {server_hostname} failed: {exc.reason or exc}"
-            ) from exc
+            raise tls_failure(exc, server_hostname) from exc
         except OSError as exc:
             raise ConnectionLost(f"TLS handshake with {server_hostname} failed: {exc}") from exc
         return link
@@ -180,6 +182,9 @@ class TransportLink(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone.set()
         if not self._closing:
+            if isinstance(exc, ssl.SSLError):  # since TLS 1.3 our certificate is refused late
+                self._on_lost(tls_failure(exc, self._server))
+                return
             self._on_lost(ConnectionLost(f"the broker closed the connection ({exc or 'EOF'})"))
 
     def send(self, data: bytes | bytearray) -> None:
@@ -197,3 +202,19 @@ class TransportLink(asyncio.BufferedProtocol):
     async def wait_closed(self) -> None:
         """Wait until the transport has closed its descriptor."""
         await self._gone.wait()
+
+
+def tls_failure(error: ssl.SSLError, server: str) -> KafkaError:
+    """Tell a certificate that is not accepted, which stays so, from other trouble with TLS."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return AuthenticationFailed(
+            f"its certificate is not accepted: {error.verify_message}",
+            broker=server,
+            mechanism="TLS",
+        )
+    reason = error.reason or str(error)
+    if "ALERT" in reason and ("CERT" in reason or "UNKNOWN_CA" in reason):
+        return AuthenticationFailed(
+            f"it does not accept our certificate: {reason}", broker=server, mechanism="TLS"
+        )
+    return ConnectionLost(f"TLS handshake with {server} failed: {reason}")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from faustc.client.backoff import Backoff
 from faustc.client.cluster import Node
 from faustc.client.connection import BrokerConnection
-from faustc.exceptions import ConnectionLost, KafkaError
+from faustc.exceptions import AuthenticationFailed, ConnectionLost, KafkaError
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,8 @@ class Nodes:
             if found is not None:
                 return found
             if slot.failures != failures:
+                if isinstance(slot.error, AuthenticationFailed):
+                    raise slot.error
                 raise ConnectionLost(str(slot.error)) from slot.error
             peer = self._peer(node.node_id)
             await asyncio.sleep(max(0.0, peer.retry_at - self._loop.time()))

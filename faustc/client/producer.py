@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Sequence
 from time import time
-from typing import Self
+from typing import Self, Unpack
 
 from faustc._native.compression import codec_id
 from faustc._native.delivery import Delivery
@@ -33,6 +32,7 @@ from faustc.client.dialer import Dialer
 from faustc.client.identity import Persona
 from faustc.client.outlet import Terms
 from faustc.client.partitioner import Partitioner, TopicLanes
+from faustc.client.security import Security, SecurityOptions
 from faustc.client.sender import Sender
 from faustc.exceptions import (
     DeliveryFailed,
@@ -64,6 +64,7 @@ class Producer:
     batch was begun. enable_idempotence (default: where acks allow it) writes every
     message once and in order, whatever is retried. partitioner is called with (key,
     all partitions, those with a leader) for messages without an explicit partition.
+    TLS and passwords: see `SecurityOptions`.
 
     A message that was given up raises DeliveryFailed where its Delivery is awaited.
     Failures that nobody looked at are raised by the next `flush` (and by `stop`);
@@ -92,8 +93,8 @@ class Producer:
         metadata_max_age_ms: int = 300_000,
         connections_max_idle_ms: int = 540_000,
         transactional_id: str | None = None,
-        ssl_context: ssl.SSLContext | None = None,
         dialer: Dialer | None = None,
+        **security: Unpack[SecurityOptions],
     ) -> None:
         if acks not in ACKS:
             raise ImproperlyConfigured(f'acks is {acks!r}; it must be "all", -1, 0 or 1')
@@ -137,7 +138,7 @@ class Producer:
             retry_backoff_ms=retry_backoff_ms,
             retry_backoff_max_ms=retry_backoff_max_ms,
             connections_max_idle_ms=connections_max_idle_ms,
-            ssl_context=ssl_context,
+            security=Security.of("Producer", security),
             dialer=dialer,
         )
         self._persona = Persona(idempotent=enable_idempotence)
@@ -166,7 +167,7 @@ class Producer:
         """Reach the cluster and, if idempotent, get a producer id.
 
         timeout_s defaults to the request timeout. Raises NoBrokersAvailable,
-        UnsupportedVersion, or BrokerError when the broker refuses us.
+        AuthenticationFailed, UnsupportedVersion, or BrokerError when the broker refuses us.
         """
         if self._sender is not None or self._closed:
             raise ProducerClosed("a producer is started once")

@@ -16,7 +16,13 @@ import pytest
 from faustc.client import wire
 from faustc.client.connection import BrokerConnection
 from faustc.client.dialer import Dialer
-from faustc.exceptions import ConnectionLost, CorruptFrame, KafkaTimeout, UnsupportedVersion
+from faustc.exceptions import (
+    AuthenticationFailed,
+    ConnectionLost,
+    CorruptFrame,
+    KafkaTimeout,
+    UnsupportedVersion,
+)
 from tests.unit.client.wire_server import MODERN, WireServer, encode_answer, until
 
 HEARTBEAT = {"group_id": "g", "generation_id": 1, "member_id": "m"}
@@ -502,8 +508,9 @@ async def test_tls_without_a_valid_chain_is_refused(certificate):
     async with WireServer(ssl_context=server_context(certificate)) as server:
         stranger = connection_to(server, dialer=Dialer(ssl_context=ssl.create_default_context()))
 
-        with pytest.raises(ConnectionLost, match=r"TLS handshake .* failed: CERTIFICATE_VERIFY"):
+        with pytest.raises(AuthenticationFailed, match=r"127.0.0.1: TLS .* certificate") as refused:
             await stranger.open(5)
+        assert not refused.value.retriable
 
         assert not server.requests
 
