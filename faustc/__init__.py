@@ -13,6 +13,12 @@ from faustc.version import VERSION, __version__, version_info
 if TYPE_CHECKING:
     from faustc.agents import Agent, current_agent
     from faustc.app import App
+    from faustc.auth import (
+        GSSAPICredentials,
+        OAuthCredentials,
+        SASLCredentials,
+        SSLCredentials,
+    )
     from faustc.channels import Channel
     from faustc.codecs import Codec
     from faustc.events import Event, current_event
@@ -32,8 +38,12 @@ __all__ = [
     "Channel",
     "Codec",
     "Event",
+    "GSSAPICredentials",
     "Monitor",
+    "OAuthCredentials",
     "Record",
+    "SASLCredentials",
+    "SSLCredentials",
     "Schema",
     "Service",
     "Settings",
@@ -54,8 +64,12 @@ _PLACES = {
     "Channel": "faustc.channels",
     "Codec": "faustc.codecs",
     "Event": "faustc.events",
+    "GSSAPICredentials": "faustc.auth",
     "Monitor": "faustc.sensors",
+    "OAuthCredentials": "faustc.auth",
     "Record": "faustc.models",
+    "SASLCredentials": "faustc.auth",
+    "SSLCredentials": "faustc.auth",
     "Schema": "faustc.serializers",
     "Service": "faustc.service",
     "Settings": "faustc.settings",

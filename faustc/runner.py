@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
+from faustc.auth import client_options
 from faustc.channels import Channel, Feed
 from faustc.engine.engine import Engine, EngineOptions
 from faustc.engine.inbox import Reader
@@ -234,23 +235,20 @@ def leader_only(app: Any, fun: Callable[..., Any]) -> Callable[..., Any]:
 def check_supported(conf: Any) -> None:
     """Raise ImproperlyConfigured for settings whose promise could not be kept yet.
 
-    To run at least once, or in the clear, when something else was asked for
-    would be worse than not to run.
+    To run at least once when something else was asked for would be worse than
+    not to run.
     """
     if str(getattr(conf.processing_guarantee, "value", "")) == "exactly_once":
         raise ImproperlyConfigured(
             "processing_guarantee='exactly_once' is not supported yet; at_least_once is"
         )
-    for name in ("broker_credentials", "ssl_context"):
-        if getattr(conf, name) is not None:
-            raise ImproperlyConfigured(f"{name} is not supported yet: connections are in the clear")
-    if conf.broker.password is not None:
-        raise ImproperlyConfigured("broker: credentials in the URL are not supported yet")
 
 
 def engine_options(conf: Any) -> EngineOptions:
     """Translate the settings of an app into what the engine and its client take."""
+    security = client_options(conf)
     producer = {
+        **security,
         "client_id": conf.client_id,
         "acks": conf.producer_acks,
         "compression_type": conf.producer_compression_type,
@@ -265,6 +263,7 @@ def engine_options(conf: Any) -> EngineOptions:
         if conf.is_set(f"producer_{name}"):
             producer[name] = getattr(conf, f"producer_{name}")
     consumer = {
+        **security,
         "group_id": conf.id,
         "client_id": conf.client_id,
         "group_instance_id": conf.consumer_group_instance_id,
@@ -289,5 +288,5 @@ def engine_options(conf: Any) -> EngineOptions:
         allow_declare=conf.topic_allow_declare,
         consumer=consumer,
         producer=producer,
-        admin={"client_id": conf.client_id},
+        admin={**security, "client_id": conf.client_id},
     )
