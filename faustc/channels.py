@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 from weakref import WeakSet
 
+from faustc.clock import now_ms
 from faustc.events import Event
-from faustc.messages import LocalMessage, PendingDelivery, headers_list, now_ms
+from faustc.messages import LocalMessage, PendingDelivery, headers_list
 from faustc.types import HeadersArg, TopicPartition
 
 __all__ = ["Channel", "Feed"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, NamedTuple
 
@@ -52,11 +51,6 @@ def headers_list(headers: HeadersArg) -> list[tuple[str, bytes | None]] | None:
 def timestamp_ms(timestamp: float | None) -> int | None:
     """Turn Faust's seconds into Kafka's milliseconds."""
     return None if timestamp is None else int(timestamp * 1000)
-
-
-def now_ms() -> int:
-    """Return the time of day in milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 class PendingDelivery:

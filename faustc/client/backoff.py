@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 
+from faustc.clock import monotonic
 from faustc.exceptions import KafkaTimeout
 
 
@@ -44,15 +44,15 @@ class Deadline:
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        self.at = time.monotonic() + timeout_s
+        self.at = monotonic() + timeout_s
 
     def left(self) -> float:
         """Return the seconds that are left, never below 0."""
-        return max(0.0, self.at - time.monotonic())
+        return max(0.0, self.at - monotonic())
 
     def expired(self) -> bool:
         """Say whether the moment has passed."""
-        return time.monotonic() >= self.at
+        return monotonic() >= self.at
 
     def check(self, what: str) -> None:
         """Raise KafkaTimeout naming `what` if the moment has passed."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 
+from faustc.clock import monotonic
 from faustc.exceptions import NotReady
 from faustc.types import TopicPartition
 
@@ -135,7 +135,7 @@ class Holdings:
     async def _deliver(self, name: str, partitions: Partitions) -> bool:
         """Run one callback; False if it did not end in time."""
         self.waiting_for = f"{name}({named(partitions)})"
-        self.waiting_since = time.monotonic()
+        self.waiting_since = monotonic()
         try:
             async with asyncio.timeout(self._limit_s) as limit:
                 await self._call(name, partitions)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +29,7 @@ from faustc.client.coordinator import (
 from faustc.client.group_leader import GroupLeader
 from faustc.client.holdings import NOTHING, Holdings, Partitions, named
 from faustc.client.standing import JOINED, OUT, REBALANCING, Standing, State, Terms
+from faustc.clock import monotonic
 from faustc.exceptions import (
     BrokerError,
     CommitFailed,
@@ -86,7 +86,7 @@ class Membership:
         self.protocol: str | None = None
         self.is_leader = False
         self.failure: Exception | None = None
-        self.last_poll = time.monotonic()
+        self.last_poll = monotonic()
         self._pattern: re.Pattern[str] | None = None
         self._wanted: frozenset[str] = frozenset()
         self.topics: frozenset[str] = frozenset()
@@ -100,7 +100,7 @@ class Membership:
 
     def start(self) -> None:
         """Begin to join; runs until `leave` or `failure`."""
-        self.last_poll = time.monotonic()
+        self.last_poll = monotonic()
         self._reason = "first join"
         self._client.on_metadata.append(self._look_at)
         for work in (self._live, self._beat, self.holdings.run):
@@ -356,7 +356,7 @@ class Membership:
         interval_s = self._terms.heartbeat_interval_ms / 1000
         while True:
             await asyncio.sleep(interval_s)
-            overdue_s = time.monotonic() - self.last_poll - self._terms.max_poll_interval_ms / 1000
+            overdue_s = monotonic() - self.last_poll - self._terms.max_poll_interval_ms / 1000
             if overdue_s > 0 and self.state not in OUT:
                 await self._stall()
             self._standing.complain(self.holdings.waiting_for, self.holdings.waiting_since)
@@ -410,7 +410,7 @@ class Membership:
 
     async def _wait_for_poll(self) -> None:
         interval_s = self._terms.heartbeat_interval_ms / 1000
-        while time.monotonic() - self.last_poll > self._terms.max_poll_interval_ms / 1000:
+        while monotonic() - self.last_poll > self._terms.max_poll_interval_ms / 1000:
             try:
                 async with asyncio.timeout(interval_s):
                     await self._polled.wait()

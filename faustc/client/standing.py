@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import logging
-import time
 from collections.abc import Mapping
 from typing import NamedTuple
+
+from faustc.clock import monotonic
 
 __all__ = ["JOINED", "MOVES", "OUT", "REBALANCING", "Standing", "State", "Terms"]
 
@@ -97,7 +98,7 @@ class Standing:
     def __init__(self, label: str) -> None:
         self.label = label
         self.state = State.UNJOINED
-        self.entered_at = time.monotonic()
+        self.entered_at = monotonic()
         self._unsettled_at = self.entered_at
         self._complained_s = 0.0
         self._quiet_until = 0.0
@@ -107,10 +108,10 @@ class Standing:
         assert state in MOVES[self.state], f"{self.state} -> {state}"
         logger.debug("%s: %s -> %s", self.label, self.state.value, state.value)
         if self.state is State.STABLE:
-            self._unsettled_at = time.monotonic()
+            self._unsettled_at = monotonic()
             self._complained_s = 0.0
         self.state = state
-        self.entered_at = time.monotonic()
+        self.entered_at = monotonic()
 
     def left(self, state: State) -> bool:
         """Whether it is not in that state any more: asked after an await."""
@@ -118,7 +119,7 @@ class Standing:
 
     def lasted_s(self) -> float:
         """How long it has been in this state."""
-        return time.monotonic() - self.entered_at
+        return monotonic() - self.entered_at
 
     @property
     def awaited(self) -> str:
@@ -127,7 +128,7 @@ class Standing:
 
     def trouble(self, exc: Exception) -> None:
         """Log what is tried again; as a warning now and then, the rest for debugging."""
-        now = time.monotonic()
+        now = monotonic()
         level = logging.DEBUG
         if now >= self._quiet_until:
             self._quiet_until = now + SLOW_S
@@ -143,7 +144,7 @@ class Standing:
         if not awaited:
             return
         since = user_since if user else self._unsettled_at
-        waited_s = time.monotonic() - since
+        waited_s = monotonic() - since
         if waited_s < self._complained_s:
             self._complained_s = 0.0  # that was about another wait
         if waited_s >= max(SLOW_S, 2 * self._complained_s):
