@@ -22,7 +22,7 @@ class Coordinators:
     """The groups, the transactions, and what they remember in `folder` (None: nothing).
 
     write_marker and now_ms are as TransactionCoordinator has them. sync_each: every
-    answer waits for the disk, not just for the kernel.
+    answer waits for the disk, not just for the kernel. on_write: have `sync` called soon.
     """
 
     def __init__(
@@ -34,8 +34,10 @@ class Coordinators:
         *,
         sync_each: bool = False,
         min_session_timeout_ms: int = 1_000,
+        on_write: Callable[[], None] | None = None,
     ) -> None:
-        self._journal = Journal(folder / FILE_NAME if folder else None, sync_each=sync_each)
+        path = folder / FILE_NAME if folder else None
+        self._journal = Journal(path, sync_each=sync_each, on_write=on_write)
         self.now_ms = now_ms
         self.offsets = OffsetsStore(self._journal)
         self.groups = GroupCoordinator(

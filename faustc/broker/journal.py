@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,21 @@ class Journal:
     `append` returns after write(2): what was answered survives kill -9 of the
     broker. Power loss may take what was written since the last `sync`, unless
     sync_each is set. Owners replay `load()` once, and register a `snapshot` that
-    yields entries which say the same as all that they ever appended.
+    yields entries which say the same as all that they ever appended. on_write is
+    called after each append, to have `sync` called soon; any thread may call that.
     """
 
-    def __init__(self, path: Path | None = None, *, sync_each: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        sync_each: bool = False,
+        on_write: Callable[[], None] | None = None,
+    ) -> None:
         self._path = path
+        self._on_write = on_write
+        # The file must not be swapped or closed while a thread syncs it.
+        self._swapping = threading.Lock()
         self._sync_each = sync_each
         self._fd = -1
         self._size = 0
@@ -95,19 +106,32 @@ class Journal:
         self._dirty = True
         if self._sync_each:
             self.sync()
+        elif self._on_write is not None:
+            self._on_write()
 
     def sync(self) -> None:
-        """Bring what was written to the disk itself; cheap when nothing was."""
-        if self._dirty and self._fd >= 0:
+        """Bring what was written to the disk itself; cheap when nothing was.
+
+        Raises OSError if the disk refuses; a later call tries again.
+        """
+        with self._swapping:
+            if not self._dirty or self._fd < 0:
+                return
+            # Before the call: what is appended meanwhile needs another one.
             self._dirty = False
-            os.fdatasync(self._fd)
+            try:
+                os.fdatasync(self._fd)
+            except OSError:
+                self._dirty = True
+                raise
 
     def close(self) -> None:
         """Bring everything to the disk and close the file. May be called twice."""
         self.sync()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        with self._swapping:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
     def _rewrite(self) -> None:
         """Replace the file by a shorter one that says the same."""
@@ -120,11 +144,12 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, self._path)
-        os.close(self._fd)
-        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        with self._swapping:
+            os.close(self._fd)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            self._dirty = False
         self._size = len(content)
         self._rewrite_at = max(REWRITE_BYTES, REWRITE_FACTOR * self._size)
-        self._dirty = False
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

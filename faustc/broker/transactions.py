@@ -244,7 +244,7 @@ class TransactionCoordinator:
                 elif not (wanted <= transaction.partitions and groups <= transaction.groups):
                     error = TRANSACTION_ABORTABLE if knows_abortable else INVALID_TXN_STATE
         # Who writes learns it as logs say it; only coordinators say PRODUCER_FENCED.
-        return INVALID_PRODUCER_EPOCH if error == PRODUCER_FENCED else error
+        return code_before(error, is_old=True)
 
     # -- the end
 
@@ -348,6 +348,11 @@ class TransactionCoordinator:
     def find(self, transactional_id: str) -> Transaction | None:
         """Return a transaction to look at, None if the id is unknown."""
         return self._transactions.get(transactional_id)
+
+
+def code_before(error: int, *, is_old: bool) -> int:
+    """Return the error as versions say it that do not know PRODUCER_FENCED yet."""
+    return INVALID_PRODUCER_EPOCH if is_old and error == PRODUCER_FENCED else error
 
 
 def _check(transaction: Transaction | None, claim: Claim) -> int:

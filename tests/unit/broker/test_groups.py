@@ -241,7 +241,7 @@ def test_waiting_for_others_does_not_end_a_session(groups, clock):
 
 
 def test_a_new_member_that_nobody_answers_is_dropped_after_five_minutes(groups, clock):
-    slow = int(1000 * 3600)
+    slow = 3_600_000
     (first,) = stable(groups, clock, {"rebalance_timeout_ms": slow, "session_timeout_ms": 900_000})
     second = Caller(groups, clock)
     second.join()
@@ -281,7 +281,7 @@ def test_a_changed_subscription_starts_a_rebalance(groups, clock):
     second.join(protocols={"range": b"other topics"})
     assert first.heartbeat() == REBALANCE_IN_PROGRESS
     first.join()
-    assert dict((m, s) for m, _, s in first.told.members)[second.told.member_id] == b"other topics"
+    assert {m: s for m, _, s in first.told.members}[second.told.member_id] == b"other topics"
 
 
 def test_somebody_joining_while_the_group_assigns_sends_all_back_to_join(groups, clock):
@@ -445,7 +445,7 @@ def test_a_static_member_that_comes_back_while_the_group_assigns_is_assigned_ane
 
 
 def test_the_twin_that_waits_is_fenced_when_the_other_joins(groups, clock):
-    first, second = stable(groups, clock, *STATIC)
+    _, second = stable(groups, clock, *STATIC)
     second.join(protocols={"range": b"x"})  # parked: the first has not rejoined
     restarted(second)
     assert second.told.error == FENCED_INSTANCE_ID
@@ -541,7 +541,7 @@ def test_only_empty_groups_are_deleted_with_all_that_they_committed(groups, all_
 
 def test_single_offsets_are_deleted_unless_a_member_reads_the_topic(groups, all_of, clock):
     subscription = struct.pack(">hih6si", 0, 1, 6, b"orders", -1)
-    (only,) = stable(groups, clock, {"protocols": {"range": subscription}})
+    stable(groups, clock, {"protocols": {"range": subscription}})
     assert groups.check_delete_offsets("g") == NONE
     assert groups.find("g").reads("orders")
     assert not groups.find("g").reads("other")
