@@ -366,10 +366,8 @@ async def _fetch_once(
     timeout_s = _share(deadline)
     connection = await _to_coordinator(client, group_id, timeout_s)
     where: dict[str, Any] = {"group_id": group_id, "topics": topics}
-    if connection.version("OffsetFetch") >= 8:  # which asks for several groups at once
-        where = {"groups": [where]}
     answer = await connection.request(
-        "OffsetFetch", timeout_s, require_stable=require_stable, **where
+        "OffsetFetch", timeout_s, require_stable=require_stable, groups=[where], **where
     )
     groups = getattr(answer, "groups", None)
     answer = groups[0] if groups else answer

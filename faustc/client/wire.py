@@ -176,10 +176,7 @@ def encode(
     pass what any version needs. Raises ValueError for a name that no version has.
     """
     cls = _message(name, "Request")
-    request = cls(
-        version=version,
-        **{field: _plain(cls, field, value, version) for field, value in fields.items()},
-    )
+    request = _nested(cls, fields, version)
     request.with_header(correlation_id, client_id)
     frame: bytearray = request.encode(version=version, header=True, framed=True)
     return frame
@@ -258,9 +255,15 @@ def _plain(owner: Any, field: str, value: Any, version: int) -> Any:
 
 
 def _nested(cls: Any, values: dict[str, Any], version: int) -> Any:
+    schemas = cls._struct.fields
     return cls(
         version=version,
-        **{name: _plain(cls, name, value, version) for name, value in values.items()},
+        **{
+            name: _plain(cls, name, value, version)
+            for name, value in values.items()
+            # Plain fields are left out by their encoder; a struct could not even be made.
+            if name not in schemas or schemas[name].for_version_q(version)
+        },
     )
 
 

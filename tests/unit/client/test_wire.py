@@ -181,6 +181,21 @@ def test_fields_of_other_versions_are_left_out(version: int):
     assert (fields.key == "g") is (version < 4)
 
 
+@pytest.mark.parametrize("version", [5, 7, 8, 9])
+def test_structs_that_a_version_lacks_are_left_out(version: int):
+    where = {"group_id": "g", "topics": [{"name": "t", "partition_indexes": [3]}]}
+
+    frame = wire.encode("OffsetFetch", version, 1, "me", groups=[where], **where)
+
+    fields = parse(bytes(frame[4:])).fields
+    if version < 8:
+        assert fields.group_id == "g"
+        assert fields.topics[0].partition_indexes == [3]
+    else:
+        assert fields.groups[0].group_id == "g"
+        assert fields.groups[0].topics[0].partition_indexes == [3]
+
+
 def test_a_misspelt_field_is_an_error():
     with pytest.raises(ValueError, match="topiks"):
         wire.encode("Metadata", 12, 1, "me", topiks=[])
