@@ -443,6 +443,12 @@ def test_groups_are_described_in_every_version(member, raw, group, version):
     assert only.client_host == "/127.0.0.1"
     assert bytes(only.member_metadata) == subscription("t")
     assert bytes(only.member_assignment) == b"0"
+    if version >= 3:
+        assert told.authorized_operations is None
+        (told,) = raw.ask(
+            "DescribeGroups", version, groups=[group], include_authorized_operations=True
+        ).groups
+        assert told.authorized_operations == {3, 6, 8, 10, 11}
 
 
 @pytest.mark.parametrize("version", range(6))

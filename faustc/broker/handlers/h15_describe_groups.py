@@ -12,15 +12,15 @@ from faustc.client.codes import GROUP_ID_NOT_FOUND, NONE
 
 API = Api("DescribeGroups", 15, 0, 6)
 
-# Bits of Kafka's AclOperation: READ, DELETE, DESCRIBE. The other value says "not asked".
-_ALL_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8
-_NOT_ASKED = -(2**31)
+# Numbers of Kafka's AclOperation that there are for a group: READ, DELETE, DESCRIBE,
+# DESCRIBE_CONFIGS, ALTER_CONFIGS. kafka-python makes the bit field of the set.
+_ALL_OPERATIONS = frozenset({3, 6, 8, 10, 11})
 
 
 async def handle(broker: Broker, call: Call) -> Answer:
     """Describe groups by name; a name that is unknown is a dead group, or an error (6)."""
     request = call.request
-    allowed = _ALL_OPERATIONS if request.include_authorized_operations else _NOT_ASKED
+    allowed = _ALL_OPERATIONS if request.include_authorized_operations else None
     groups = [
         {**_describe(broker, name, call.version), "authorized_operations": allowed}
         for name in request.groups
