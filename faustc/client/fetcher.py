@@ -180,7 +180,7 @@ class Fetcher:
         self.ready.wake()
         leader = self._leaders.get(cursor.node)
         if leader is not None:
-            leader.wakeup.set()
+            leader.settled()
 
     def _noted(self, cursor: Cursor) -> None:
         self.ready.note(cursor)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from faustc._native.compression import DEFAULT_MAX_DECOMPRESSED
 from faustc._native.fetch import FetchResponse, PartitionFetch, decode_fetch, encode_fetch
@@ -13,9 +14,10 @@ from faustc.client import codes, wire
 from faustc.client.backoff import Backoff
 from faustc.client.client import Client
 from faustc.client.cluster import Node
+from faustc.client.connection import BrokerConnection
 from faustc.client.cursors import NO_ID, UNKNOWN, Budget, Cursor, State
 from faustc.client.offsets import LATEST
-from faustc.client.sessions import FetchSession, Want
+from faustc.client.sessions import FetchPlan, FetchSession, Want, sessionless
 from faustc.client.wakeup import Wakeup
 from faustc.exceptions import (
     AuthenticationFailed,
@@ -28,8 +30,10 @@ from faustc.types import TopicPartition
 
 logger = logging.getLogger(__name__)
 
+NOTHING: Mapping[TopicPartition, int] = MappingProxyType({})
 FETCH = "Fetch"
 PURPOSE = "fetch"  # a socket of its own: a fetch may wait at the broker for long
+ASIDE = "fetch-aside"  # and one for what cannot wait as long as that one
 FIRST_VERSION_BY_ID = 13
 READ_COMMITTED = 1
 MIB = 1024 * 1024
@@ -45,6 +49,8 @@ SHORT_WAIT_S = (0.005, 0.1)
 LATE_S = 3.0
 # How long a fetch waits at the broker while more cursors are about to become ready.
 SETTLING_MS = 20
+# What a fetch on the side may take, with connecting for it, before it is let be.
+ASIDE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +82,18 @@ class _Plan:
         self.retry_s = IDLE_S  # when to plan again, if nothing changes before
         self.crowded = False  # a cursor is left out for want of room
 
+    @property
+    def reserved(self) -> int:
+        """How many bytes the answer may bring."""
+        return min(self.max_bytes, sum(want.max_bytes for want in self.wants.values()))
+
 
 class Leader:
-    """The fetches from one broker; it never has two under way.
+    """The fetches from one broker, which it waits for with one request at a time.
+
+    A cursor that becomes ready while that request waits at the broker (sought,
+    resumed, newly assigned) is fetched on the side, over a second socket, without
+    waiting: or it would be up to max_wait_ms late.
 
     refused is called with a cursor and its part of an answer that has an error
     code, redirected with one that says which replica is nearer, noted with each
@@ -107,6 +122,12 @@ class Leader:
         self._redirected = redirected
         self._session = FetchSession()
         self._backoff = Backoff(0.05, 1.0)
+        self._settled = Wakeup()
+
+    def settled(self) -> None:
+        """Look again: a cursor may have become ready, or ceased to be."""
+        self.wakeup.set()
+        self._settled.set()
 
     async def run(self) -> None:
         """Fetch, one request at a time, until cancelled."""
@@ -118,15 +139,14 @@ class Leader:
             if not plan.wants:
                 await self.wakeup.wait(plan.retry_s)
                 continue
-            reserved = min(plan.max_bytes, sum(want.max_bytes for want in plan.wants.values()))
-            self._budget.reserved += reserved
+            self._budget.reserved += plan.reserved
             try:
                 response = await self._fetch(plan)
             except KafkaError as error:
                 await self._failed(error)
                 continue
             finally:
-                self._budget.reserved -= reserved
+                self._budget.reserved -= plan.reserved
             if response.error:
                 # The session is started over with the next request.
                 logger.debug("Node %s: %s", self.node_id, codes.error_for(response.error))
@@ -156,7 +176,8 @@ class Leader:
             logger.warning("Fetching from node %s failed: %s", self.node_id, error)
         await asyncio.sleep(self._backoff.next())
 
-    def _plan(self, now: float) -> _Plan:
+    def _plan(self, now: float, asked: Mapping[TopicPartition, int] = NOTHING) -> _Plan:
+        """Plan a request; asked has the versions of cursors that another one is for."""
         options = self._options
         room = self._budget.room
         part_bytes = enough = options.max_partition_bytes
@@ -166,7 +187,7 @@ class Leader:
             part_bytes, enough = min(part_bytes, LEAST_BYTES), 1
         plan = _Plan(max(room, part_bytes), options.max_wait_ms)
         for tp, cursor in self.cursors.items():
-            if cursor.paused or cursor.state is State.FAILED:
+            if cursor.paused or cursor.state is State.FAILED or asked.get(tp) == cursor.version:
                 continue
             if cursor.state is not State.READY:
                 plan.max_wait_ms = min(plan.max_wait_ms, SETTLING_MS)
@@ -184,13 +205,78 @@ class Leader:
         return plan
 
     async def _fetch(self, plan: _Plan) -> FetchResponse:
-        options = self._options
+        """Fetch within the session, and on the side what becomes ready meanwhile."""
         connection = await self._client.connection(self.node_id, PURPOSE)
+        version = self._version(connection, plan)
+        session = self._session
+        request = session.plan(plan.wants, by_id=version >= FIRST_VERSION_BY_ID)
+        answer = self._ask(connection, version, plan, request)
+        wait_s = plan.max_wait_ms / 1000
+        late = asyncio.get_running_loop().call_later(wait_s + LATE_S, self._doubt)
+        try:
+            if plan.max_wait_ms > SETTLING_MS:
+                await self._fetch_aside(plan, answer)
+            body = await answer
+        finally:
+            late.cancel()
+            answer.cancel()  # does nothing once it is done
+        response = self._decode(connection, version, plan, body)
+        session.answered(response.error, response.session_id)
+        return response
+
+    async def _fetch_aside(self, plan: _Plan, answer: asyncio.Future[bytes]) -> None:
+        """Until the answer is there, fetch what becomes ready and is not in its plan."""
+        loop = asyncio.get_running_loop()
+        asked = dict(plan.versions)  # and what has nothing new on the side: that may wait
+        short_wait = Backoff(*SHORT_WAIT_S, jitter=0.0)
+        answer.add_done_callback(lambda _: self._settled.set())
+        self._settled.clear()
+        wait_s = IDLE_S
+        while not answer.done():
+            await self._settled.wait(wait_s)
+            more = self._plan(loop.time(), asked)
+            more.max_wait_ms = 0
+            wait_s = short_wait.next() if more.crowded else more.retry_s
+            if answer.done() or not more.wants:
+                continue
+            self._budget.reserved += more.reserved
+            try:
+                async with asyncio.timeout(ASIDE_S):
+                    response = await self._fetch_once(more)
+            except (KafkaError, TimeoutError) as error:
+                logger.debug("Node %s: no fetch on the side: %s", self.node_id, error)
+                return
+            finally:
+                self._budget.reserved -= more.reserved
+            if response.error:
+                return  # the session's next request will hear of it, too
+            if self._absorb(more, response):
+                short_wait.reset()
+                self._settled.set()
+            del response
+            for tp, want in more.wants.items():
+                cursor = self.cursors.get(tp)
+                if cursor is not None and cursor.fetch_offset == want.fetch_offset:
+                    asked[tp] = more.versions[tp]
+
+    async def _fetch_once(self, plan: _Plan) -> FetchResponse:
+        """Fetch without a session, over the second socket."""
+        connection = await self._client.connection(self.node_id, ASIDE)
+        version = self._version(connection, plan)
+        request = sessionless(plan.wants)
+        body = await self._ask(connection, version, plan, request)
+        return self._decode(connection, version, plan, body)
+
+    def _version(self, connection: BrokerConnection, plan: _Plan) -> int:
         version = connection.version(FETCH)
         if any(want.topic_id == NO_ID for want in plan.wants.values()):
             version = min(version, FIRST_VERSION_BY_ID - 1)
-        session = self._session
-        request = session.plan(plan.wants, by_id=version >= FIRST_VERSION_BY_ID)
+        return version
+
+    def _ask(
+        self, connection: BrokerConnection, version: int, plan: _Plan, request: FetchPlan
+    ) -> asyncio.Future[bytes]:
+        options = self._options
 
         def encode(correlation_id: int) -> bytes:
             return encode_fetch(
@@ -208,15 +294,16 @@ class Leader:
                 rack_id=options.rack_id,
             )
 
-        wait_s = plan.max_wait_ms / 1000
-        answer = connection.request_native(
-            wire.api_key(FETCH), encode, timeout_s=options.request_timeout_s + wait_s
+        return connection.request_native(
+            wire.api_key(FETCH),
+            encode,
+            timeout_s=options.request_timeout_s + plan.max_wait_ms / 1000,
         )
-        late = asyncio.get_running_loop().call_later(wait_s + LATE_S, self._doubt)
-        try:
-            body = await answer
-        finally:
-            late.cancel()
+
+    def _decode(
+        self, connection: BrokerConnection, version: int, plan: _Plan, body: bytes
+    ) -> FetchResponse:
+        options = self._options
         names = {want.topic_id: tp.topic for tp, want in plan.wants.items()}
         try:
             response = decode_fetch(
@@ -230,7 +317,6 @@ class Leader:
             connection.close(error)  # nothing on it can be trusted to be what it seems
             raise
         connection.throttle(response.throttle_ms)
-        session.answered(response.error, response.session_id)
         if options.check_crcs and any(part.corrupt is not None for part in response.partitions):
             self._measure_damage(body, version, names, response)
         return response

@@ -9,6 +9,7 @@ from faustc.client import codes
 from faustc.types import TopicPartition
 
 MAX_EPOCH = 0x7FFFFFFF
+NO_SESSION = -1
 
 # Codes for a whole answer after which the broker's memory and ours differ.
 SESSION_ERRORS = frozenset(
@@ -40,6 +41,11 @@ class FetchPlan(NamedTuple):
     session_epoch: int
     topics: list[tuple[str, bytes, Parts]]
     forgotten: list[tuple[str, bytes, list[int]]]
+
+
+def sessionless(wants: Mapping[TopicPartition, Want]) -> FetchPlan:
+    """Return a request for `wants` that the broker answers once and forgets."""
+    return FetchSession().plan(wants, by_id=False)._replace(session_epoch=NO_SESSION)
 
 
 class FetchSession:

@@ -117,5 +117,5 @@ async def test_timeouts_are_checked_and_hold(admin: Admin) -> None:
         await admin.list_topics(timeout_ms=0)
     with pytest.raises(ImproperlyConfigured, match="request_timeout_ms is -1"):
         Admin(request_timeout_ms=-1)
-    with pytest.raises(NoBrokersAvailable, match="127.0.0.1:1"):
+    with pytest.raises(NoBrokersAvailable, match=r"127\.0\.0\.1:1"):
         await Admin("127.0.0.1:1", request_timeout_ms=500).start()

@@ -93,6 +93,7 @@ class FetchServer(WireServer):
         self.gate = asyncio.Event()  # closed (clear): fetches are not answered
         self.gate.set()
         self.changed = asyncio.Event()
+        self._stopping = False
         self._sessions: dict[int, tuple[int, dict[tuple[Any, int], Any]]] = {}
         self.answers |= {
             "Metadata": self._metadata,
@@ -111,6 +112,8 @@ class FetchServer(WireServer):
 
     async def stop(self) -> None:
         self.gate.set()
+        self._stopping = True
+        self.wake()
         await super().stop()
 
     # -- control plane -----------------------------------------------------------------
@@ -246,7 +249,11 @@ class FetchServer(WireServer):
                     room -= len(answer["records"])
                     answers.append((topic, answer))
                 left = deadline - asyncio.get_running_loop().time()
-                if left <= 0 or any(a["records"] or a["error_code"] for _, a in answers):
+                if (
+                    left <= 0
+                    or self._stopping
+                    or any(a["records"] or a["error_code"] for _, a in answers)
+                ):
                     break
                 try:
                     await asyncio.wait_for(self.changed.wait(), left)

@@ -150,6 +150,80 @@ async def test_a_broker_that_forgot_its_sessions_is_followed():
             assert await take(consumer, 1) == [b"b"]
 
 
+# --- what becomes ready while a fetch waits at the broker ---
+
+LONG_MS = 60_000
+
+
+async def caught_up(server: FetchServer) -> None:
+    """Wait until a fetch waits at the broker: the one after that which brought something."""
+    await until(lambda: len(server.fetches) > 1 and server.fetches[-1].max_wait_ms == LONG_MS)
+
+
+def waiting(server: FetchServer) -> int:
+    return sum(fetch.max_wait_ms == LONG_MS for fetch in server.fetches)
+
+
+async def test_what_was_sought_does_not_wait_for_the_fetch_under_way():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, *numbered(10))
+        async with reading(server, T0, fetch_max_wait_ms=LONG_MS) as consumer:
+            assert await take(consumer, 10) == numbered(10)
+            await caught_up(server)
+            for offset in (3, 8):
+                consumer.seek(T0, offset)
+                assert await take(consumer, 10 - offset) == numbered(10 - offset, offset)
+            server.append(T0, b"and on")  # ends the one that waited, whose answer is outdated
+            assert await take(consumer, 1) == [b"and on"]
+            await nothing_more(consumer)
+
+
+async def test_what_was_resumed_or_newly_assigned_does_not_wait_either():
+    async with FetchServer(("t", 3)) as server:
+        for tp in (T0, T1, T2):
+            server.append(tp, b"%d" % tp.partition)
+        async with reading(server, T0, fetch_max_wait_ms=LONG_MS) as consumer:
+            assert await take(consumer, 1) == [b"0"]
+            await caught_up(server)
+            before = waiting(server)
+            consumer.assign([T0, T1])
+            assert await take(consumer, 1) == [b"1"]
+            consumer.assign([T0, T1, T2])
+            consumer.pause(T2)
+            await nothing_more(consumer)
+            consumer.resume(T2)
+            assert await take(consumer, 1) == [b"2"]
+            assert waiting(server) == before, "it still waits"
+
+
+async def test_the_side_fetches_go_on_as_what_they_brought_is_taken():
+    async with FetchServer(("t", 1)) as server:
+        for start in range(0, 60, 2):
+            server.append(T0, *numbered(2, start))
+        options = {"fetch_max_wait_ms": LONG_MS, "max_partition_fetch_bytes": 100}
+        async with reading(server, T0, **options) as consumer:
+            assert await take(consumer, 60) == numbered(60)
+            await caught_up(server)
+            consumer.seek(T0, 0)
+            assert await take(consumer, 60) == numbered(60)
+            await nothing_more(consumer)
+            before = len(server.fetches)
+            await nothing_more(consumer)
+            assert len(server.fetches) == before, "what has nothing new waits with the others"
+
+
+async def test_a_side_fetch_that_fails_only_costs_the_wait():
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, *numbered(3))
+        async with reading(server, T0, fetch_max_wait_ms=700) as consumer:
+            assert await take(consumer, 3) == numbered(3)
+            await until(lambda: server.fetches[-1].max_wait_ms == 700)
+            server.top_errors = [codes.UNKNOWN_SERVER_ERROR]
+            consumer.seek(T0, 1)
+            assert await take(consumer, 2) == numbered(2, 1)
+            await nothing_more(consumer)
+
+
 # --- things under way when something changes ---
 
 
