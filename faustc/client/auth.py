@@ -120,7 +120,9 @@ class Login:
             while message is not None:
                 answer = await ask("SaslAuthenticate", auth_bytes=HiddenBytes(message))
                 if answer.error_code:
-                    raise self._refused(broker, answer)
+                    failure = self._refused(broker, answer)
+                    del answer  # it may quote the password, and tracebacks show variables
+                    raise failure
                 message = await conversation.reply(bytes(answer.auth_bytes or b""))
         except Refused as exc:
             raise self._failed(broker, str(exc)) from None

@@ -24,6 +24,7 @@ from faustc.client.dialer import Dialer
 from faustc.client.link import Link, SocketLink, TransportLink
 from faustc.client.renewal import Renewal
 from faustc.exceptions import (
+    AuthenticationFailed,
     ConnectionLost,
     CorruptFrame,
     KafkaError,
@@ -153,6 +154,8 @@ class BrokerConnection:
             raise reason from exc
         except BaseException as exc:
             self.close(exc)
+            if isinstance(exc, ConnectionLost) and isinstance(exc.__cause__, AuthenticationFailed):
+                raise exc.__cause__ from None  # TLS 1.3: our certificate, refused a moment late
             raise
         self._last_used = self._loop.time()
         self._schedule(self._last_used + self._max_idle_s)
@@ -299,7 +302,7 @@ class BrokerConnection:
             self._on_frames,
             self._on_lost,
             ssl_context=ssl_context,
-            server_hostname=self.host,
+            server=(self.host, self.port),
         )
 
     async def _handshake(self, timeout_s: float) -> None:

@@ -112,9 +112,9 @@ class Consumer(Assigned):
             "metadata_max_age_ms": metadata_max_age_ms,
             "retry_backoff_ms": retry_backoff_ms,
         }
-        more = {**security, **(client_options or {})}
-        asked = {name: more.pop(name) for name in SECURITY_NAMES if name in more}
-        more["security"] = Security.of("Consumer", asked)
+        more = dict(client_options or {})
+        named = {name: more.pop(name) for name in SECURITY_NAMES & more.keys()}
+        more["security"] = Security.of("Consumer", {**named, **security})
         self._make_client: Callable[[], Client] = partial(
             Client, bootstrap_servers, **common, **more
         )

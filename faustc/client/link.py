@@ -139,24 +139,26 @@ class TransportLink(asyncio.BufferedProtocol):
         on_lost: LostCallback,
         *,
         ssl_context: ssl.SSLContext | None,
-        server_hostname: str,
+        server: tuple[str, int],
     ) -> TransportLink:
         """Wrap a connected socket, which this owns from now on, and shake hands.
 
         Raises ConnectionLost when the handshake fails, AuthenticationFailed when
-        that is for a certificate, theirs or ours.
+        that is for a certificate, theirs or ours. server is the host name that its
+        certificate has to be for, and the port.
         """
+        name = f"{server[0]}:{server[1]}"
         try:
             _, link = await loop.create_connection(
-                lambda: cls(framer, on_frames, on_lost, server_hostname),
+                lambda: cls(framer, on_frames, on_lost, name),
                 sock=sock,
                 ssl=ssl_context,
-                server_hostname=server_hostname if ssl_context else None,
+                server_hostname=server[0] if ssl_context else None,
             )
         except ssl.SSLError as exc:
-            raise tls_failure(exc, server_hostname) from exc
+            raise tls_failure(exc, name) from exc
         except OSError as exc:
-            raise ConnectionLost(f"TLS handshake with {server_hostname} failed: {exc}") from exc
+            raise ConnectionLost(f"TLS handshake with {name} failed: {exc}") from exc
         return link
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

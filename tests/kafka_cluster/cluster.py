@@ -32,7 +32,9 @@ class KafkaCluster:
     """A cluster of our own: start it, kill a node, start that node again, stop it.
 
     settings override the broker's; transaction_version sets that feature when the
-    storage is formatted (0: as brokers before Kafka 4). Its data is gone when it stops.
+    storage is formatted (0: as brokers before Kafka 4). listeners are those that each
+    node has besides the one in the clear: name -> security protocol; how they check who
+    connects is up to settings. Its data is gone when it stops.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class KafkaCluster:
         version: str = DEFAULT_VERSION,
         transaction_version: int | None = None,
         settings: dict[str, str] | None = None,
+        listeners: dict[str, str] | None = None,
         ports: list[int] | None = None,
         heap: str = "512m",
     ) -> None:
@@ -65,6 +68,7 @@ class KafkaCluster:
                 controller_port=controller,
                 voters=voters,
                 settings={**SETTINGS, **replicas, **(settings or {})},
+                listeners=listeners or {},
                 transaction_version=transaction_version,
                 heap=heap,
             )
@@ -74,6 +78,10 @@ class KafkaCluster:
     @property
     def bootstrap(self) -> str:
         return ",".join(node.address for node in self.nodes.values())
+
+    def at(self, listener: str) -> str:
+        """Return the bootstrap servers of one of the other listeners."""
+        return ",".join(f"127.0.0.1:{n.listener_ports[listener]}" for n in self.nodes.values())
 
     def start(self) -> KafkaCluster:
         """Start every node and wait until each sees all the others."""

@@ -59,6 +59,7 @@ class Node:
         controller_port: int,
         voters: str,
         settings: dict[str, str],
+        listeners: dict[str, str],
         transaction_version: int | None,
         heap: str,
     ) -> None:
@@ -71,12 +72,17 @@ class Node:
         self.process: subprocess.Popen[bytes] | None = None
         self.log_path = folder / "server.log"
         self._config = folder / "server.properties"
+        protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **listeners}
+        self.listener_ports = dict(zip(listeners, free_ports(len(listeners)), strict=True))
+        ports = {"PLAINTEXT": port, **self.listener_ports}
+        urls = [f"{name}://127.0.0.1:{number}" for name, number in ports.items()]
         self._settings = {
             "process.roles": "broker,controller",
             "node.id": str(node_id),
             "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "listeners": ",".join([*urls, f"CONTROLLER://127.0.0.1:{controller_port}"]),
+            "advertised.listeners": ",".join(urls),
+            "listener.security.protocol.map": ",".join(map(":".join, protocols.items())),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": str(folder / "logs"),
