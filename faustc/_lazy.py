@@ -15,6 +15,8 @@ DOORS = {
     "main": "faustc.cli.base:main",  # app.main()
     "command": "faustc.cli.base:command_of",  # @app.command()
     "Worker": "faustc.worker:Worker",  # app.Worker()
+    "embedded": "faustc.broker.launcher:attach",  # broker="embedded://"
+    "test_agent": "faustc.testing.agent:wrap",  # agent.test_context()
 }
 
 

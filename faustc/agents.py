@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import aclosing
 from typing import Any
 
+from faustc._lazy import door
 from faustc.channels import Channel, Feed
 from faustc.engine.inbox import Reader
 from faustc.exceptions import ImproperlyConfigured
@@ -123,8 +124,29 @@ class Agent:
             "name": self.name,
             "channel": self.channel,
             "concurrency": self.concurrency,
+            "sink": list(self._sinks),
+            "on_error": self._on_error,
+            "use_reply_headers": self.use_reply_headers,
             "help": self.help,
         }
+
+    def clone(self, *, cls: type[Agent] | None = None, **options: Any) -> Any:
+        """Make another agent like this one, with some options changed; the app does not run it."""
+        return (cls or type(self))(**{**self.info(), **options})
+
+    def test_context(
+        self,
+        channel: Channel | None = None,
+        supervisor_strategy: Any = None,
+        on_error: Callable[[Agent, BaseException], Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Make a copy for a test, to be fed by hand: `async with agent.test_context() as agent`.
+
+        See faustc.testing.AgentTestWrapper.
+        """
+        wrap = door("test_agent")
+        return wrap(self, channel, supervisor_strategy, on_error, **options)
 
     def add_sink(self, sink: Any) -> None:
         """Give what the agent yields to one more function, topic, channel or agent."""

@@ -20,6 +20,7 @@ from faustc.engine.counters import Counters
 from faustc.engine.transport import Transport, driver
 from faustc.events import Event
 from faustc.exceptions import ImproperlyConfigured
+from faustc.flow import FlowControl
 from faustc.imports import symbol_by_name
 from faustc.runner import Runner, call, leader_only
 from faustc.service import Service
@@ -83,6 +84,7 @@ class App(Service):
         self.agents = Agents()
         self.runner = Runner(self)
         self.topics = Topics(self.runner.topics)
+        self.flow_control = FlowControl()
         super().__init__(beacon=beacon, loop=loop)
 
     def __repr__(self) -> str:

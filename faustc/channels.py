@@ -29,6 +29,7 @@ class Feed:
         self.tp = TopicPartition(name, -1)
         self.closed = False
         self.holders: WeakSet[Any] = WeakSet()
+        self.on_ack: Callable[[int], None] | None = None  # told of each offset
         self._waiting: deque[LocalMessage] = deque()
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
@@ -56,7 +57,9 @@ class Feed:
         return self
 
     def ack(self, offset: int) -> bool:
-        """Take an acknowledgement, which nothing depends on."""
+        """Take an acknowledgement, which nothing depends on but who asked to be told."""
+        if self.on_ack is not None:
+            self.on_ack(offset)
         return True
 
     # as a reader

@@ -199,6 +199,29 @@ class Topic(Channel):
             encode_value = registry.value_encoder(self.value_type, value_serializer)
         return encode_key(key), encode_value(value)
 
+    def encode(
+        self,
+        key: Any,
+        value: Any,
+        headers: HeadersArg = None,
+        schema: Any = None,
+        key_serializer: Any = None,
+        value_serializer: Any = None,
+    ) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]] | None]:
+        """Return a message's key, value and headers as `send` would send them."""
+        schema = schema if schema is not None else self.schema
+        if schema is None:
+            raw = self._encode(key, value, key_serializer, value_serializer)
+            return *raw, headers_list(headers)
+        given: Any = dict(headers_list(headers) or ())
+        raw_key, given = schema.dumps_key(
+            self.app, key, serializer=key_serializer or self.key_serializer, headers=given
+        )
+        raw_value, given = schema.dumps_value(
+            self.app, value, serializer=value_serializer or self.value_serializer, headers=given
+        )
+        return raw_key, raw_value, headers_list(given)
+
     # -- sending -----------------------------------------------------------------------
 
     async def send(
@@ -230,19 +253,14 @@ class Topic(Channel):
             options["timestamp_ms"] = timestamp_ms(timestamp)
         if headers:
             options["headers"] = headers_list(headers)
-        schema = schema if schema is not None else self.schema
-        if schema is None:
+        if schema is None and self.schema is None:
             raw_key, raw_value = self._encode(key, value, key_serializer, value_serializer)
         else:
-            given: Any = dict(headers_list(headers) or ())
-            raw_key, given = schema.dumps_key(
-                self.app, key, serializer=key_serializer or self.key_serializer, headers=given
+            raw_key, raw_value, pairs = self.encode(
+                key, value, headers, schema, key_serializer, value_serializer
             )
-            raw_value, given = schema.dumps_value(
-                self.app, value, serializer=value_serializer or self.value_serializer, headers=given
-            )
-            if given:
-                options["headers"] = headers_list(given)
+            if pairs:
+                options["headers"] = pairs
         loop = self.app.runner.home.other()
         if loop is None:
             delivery = await self._send_here(raw_key, raw_value, options)

@@ -23,7 +23,17 @@ LAYERS = [
     ["engine"],
     ["models"],
     ["serializers", "setting_types", "setting_table", "settings", "timers"],
-    ["home", "signals", "messages", "service", "discovery", "undecodable", "sensors", "events"],
+    [
+        "home",
+        "signals",
+        "messages",
+        "service",
+        "discovery",
+        "undecodable",
+        "sensors",
+        "events",
+        "flow",
+    ],
     ["channels"],
     ["topics"],
     ["streams"],
@@ -32,6 +42,7 @@ LAYERS = [
     ["app"],
     ["worker"],
     ["cli"],
+    ["testing"],
     ["__main__", ""],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -119,7 +130,7 @@ def test_each_library_has_one_door(library: str) -> None:
 def test_the_face_does_not_know_the_client() -> None:
     for path in PY:
         name = name_of(path)
-        if name.split(".")[0] not in ("client", "broker", "engine", "cli"):
+        if name.split(".")[0] not in ("client", "broker", "engine", "cli", "testing"):
             found = {n for n in ours(imports_of(path)) if n.split(".")[0] == "client"}
             assert not found, f"{name} imports {found}; only the engine does"
 

@@ -1,0 +1,30 @@
+"""A kit to test applications with: agents by themselves, whole apps, virtual time, faults.
+
+Names are imported when they are first used: the pytest plugin imports this package
+in every run.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faustc.testing.agent import AgentTestWrapper
+    from faustc.testing.virtualtime import VirtualTime, virtual_time
+
+__all__ = ["AgentTestWrapper", "VirtualTime", "virtual_time"]
+
+_PLACES = {
+    "AgentTestWrapper": "faustc.testing.agent",
+    "VirtualTime": "faustc.testing.virtualtime",
+    "virtual_time": "faustc.testing.virtualtime",
+}
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(place), name)
+    return value
