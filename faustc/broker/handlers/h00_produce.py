@@ -31,7 +31,7 @@ API = Api("Produce", 0, 3, 13)
 _BY_ID = 13
 # From here on a write opens the transaction by itself (KIP-890).
 _ADDS_PARTITIONS = 12
-_KNOWS_ABORTABLE = 12
+_KNOWS_ABORTABLE = 11
 _TRANSACTIONAL = 0x10
 
 
