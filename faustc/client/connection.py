@@ -21,7 +21,7 @@ from faustc._native.framer import Framer
 from faustc.client import codes, wire
 from faustc.client.auth import Login
 from faustc.client.dialer import Dialer
-from faustc.client.link import Link, SocketLink, TransportLink
+from faustc.client.link import Link
 from faustc.client.renewal import Renewal
 from faustc.exceptions import (
     AuthenticationFailed,
@@ -279,31 +279,14 @@ class BrokerConnection:
     # --- opening ---
 
     async def _connect(self, timeout_s: float) -> None:
-        sock = await self._dialer.open(self.host, self.port, timeout_s)
-        if self.closed:  # while we dialled
-            sock.close()
-            raise ConnectionLost(str(self.close_reason))
-        ssl_context = self._dialer.ssl_context
-        if ssl_context is None:
-            try:
-                self._link = SocketLink(
-                    sock, self._loop, self._framer, self._on_frames, self._on_lost
-                )
-                return
-            except NotImplementedError:
-                pass  # a loop without add_reader, such as Windows' proactor
-            except BaseException:
-                sock.close()
-                raise
-        self._link = await TransportLink.start(
-            sock,
-            self._loop,
-            self._framer,
-            self._on_frames,
-            self._on_lost,
-            ssl_context=ssl_context,
-            server=(self.host, self.port),
+        link = await self._dialer.link(
+            self.host, self.port, timeout_s, self._framer, self._on_frames, self._on_lost
         )
+        if self.closed:  # while we dialled
+            link.close()
+            await link.wait_closed()
+            raise ConnectionLost(str(self.close_reason))
+        self._link = link
 
     async def _handshake(self, timeout_s: float) -> None:
         version = _NEWEST_HANDSHAKE

@@ -1,4 +1,4 @@
-"""Opens the TCP sockets to brokers; the one thing that tests swap."""
+"""Opens the links to brokers, over TCP; the one thing that tests swap."""
 
 from __future__ import annotations
 
@@ -8,23 +8,62 @@ import os
 import socket
 import ssl
 
+from faustc._native.framer import Framer
+from faustc.client.link import FramesCallback, Link, LostCallback, SocketLink, TransportLink
 from faustc.exceptions import ConnectionLost, KafkaTimeout
 
 
 class Dialer:
     """Connects to a host and port; never speaks Kafka.
 
-    ssl_context asks for TLS, which the connection starts on the socket. The
+    ssl_context asks for TLS, which `link` starts on the socket. The
     host name is looked up at every call, without blocking the loop, and each
     of its addresses is tried in turn: a broker that comes back under another
     address is found (KIP-302).
     """
+
+    #: Whether group membership may dial from a thread of its own. Links that live in
+    #: memory, on one loop, say no; then it runs on the loop of its user.
+    across_threads = True
 
     def __init__(
         self, *, ssl_context: ssl.SSLContext | None = None, receive_buffer_bytes: int = 0
     ) -> None:
         self.ssl_context = ssl_context
         self._receive_buffer_bytes = receive_buffer_bytes
+
+    async def link(
+        self,
+        host: str,
+        port: int,
+        timeout_s: float,
+        framer: Framer,
+        on_frames: FramesCallback,
+        on_lost: LostCallback,
+    ) -> Link:
+        """Return a link to a host and port, over TLS if there is a context for it.
+
+        Raises what `open` and `TransportLink.start` do.
+        """
+        sock = await self.open(host, port, timeout_s)
+        loop = asyncio.get_running_loop()
+        if self.ssl_context is None:
+            try:
+                return SocketLink(sock, loop, framer, on_frames, on_lost)
+            except NotImplementedError:
+                pass  # a loop without add_reader, such as Windows' proactor
+            except BaseException:
+                sock.close()
+                raise
+        return await TransportLink.start(
+            sock,
+            loop,
+            framer,
+            on_frames,
+            on_lost,
+            ssl_context=self.ssl_context,
+            server=(host, port),
+        )
 
     async def open(self, host: str, port: int, timeout_s: float) -> socket.socket:
         """Return a connected non-blocking socket, which the caller then owns.

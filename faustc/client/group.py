@@ -22,7 +22,7 @@ from faustc.client.auth import fetch_token
 from faustc.client.client import Client
 from faustc.client.coordinator import GroupMetadata, fetch_offsets
 from faustc.client.holdings import Holdings, Partitions
-from faustc.client.host import LoopThread, call_across
+from faustc.client.host import LoopThread, SameLoop, call_across
 from faustc.client.membership import Membership
 from faustc.client.security import Security, Token
 from faustc.client.standing import State, Terms
@@ -120,7 +120,7 @@ class GroupMember:
         self._assignors = [assignor(a) if isinstance(a, str) else a for a in assignors]
         self._wants = _wants(topics, pattern)
         self._home: asyncio.AbstractEventLoop | None = None
-        self._host: LoopThread | None = None
+        self._host: LoopThread | SameLoop | None = None
         self._client: Client | None = None
         self._membership: Membership | None = None
         self._stopped = False
@@ -137,7 +137,11 @@ class GroupMember:
         if self._host is not None:
             raise NotReady("this group member was started before; make another")
         self._home = asyncio.get_running_loop()
-        self._host = LoopThread(f"faustc group {self._terms.group_id}")
+        dialer = self._options.get("dialer")
+        if dialer is None or dialer.across_threads:
+            self._host = LoopThread(f"faustc group {self._terms.group_id}")
+        else:
+            self._host = SameLoop()
         self._host.start()
         try:
             await self._host.run(self._open, timeout_s)
@@ -344,7 +348,7 @@ class GroupMember:
         """What ended the membership for good."""
         return self._membership.failure if self._membership else None
 
-    def _running(self) -> tuple[LoopThread, Membership]:
+    def _running(self) -> tuple[LoopThread | SameLoop, Membership]:
         if self._host is None or self._membership is None:
             raise NotReady(f"the member of group {self._terms.group_id} is not started")
         return self._host, self._membership

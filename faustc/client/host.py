@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from faustc.exceptions import KafkaTimeout, NotReady
 
-__all__ = ["LoopThread", "call_across"]
+__all__ = ["LoopThread", "SameLoop", "call_across"]
 
 logger = logging.getLogger(__name__)
 
@@ -184,3 +184,33 @@ class LoopThread:
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         self.loop.close()
+
+
+class SameLoop:
+    """What a LoopThread is to its user, on the user's own loop: for links that cannot leave it.
+
+    User code that blocks the loop then keeps heartbeats from being sent.
+    """
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+
+    def start(self) -> None:
+        """Do nothing: the loop runs."""
+
+    async def run(
+        self,
+        function: Callable[P, Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run a coroutine function, as part of the calling task."""
+        return await function(*args, **kwargs)
+
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        """Have a plain function called."""
+        self.loop.call_soon_threadsafe(function, *args)
+
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Do nothing: the loop is the user's."""
