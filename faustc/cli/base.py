@@ -33,6 +33,7 @@ class Invocation:
         self.given_app = app
         self.path: str | None = None
         self.datadir: str | None = None
+        self.broker: str | None = None
         self.loglevel: str | None = None
         self.logfile: str | None = None
         self.quiet = False
@@ -51,6 +52,8 @@ class Invocation:
         app = self._app
         if self.datadir is not None:
             app.conf.datadir = self.datadir
+        if self.broker is not None and app.conf.broker != self.broker:
+            app.conf.broker = self.broker
         if self.debug:
             app.conf.debug = True
         return app
@@ -125,7 +128,11 @@ def _place(exc: BaseException) -> str:
 class Group(click.Group):
     """Commands of ours, imported when asked for, and those of the app."""
 
-    OURS: ClassVar[dict[str, str]] = {"worker": "faustc.cli.worker:worker"}
+    OURS: ClassVar[dict[str, str]] = {
+        "broker": "faustc.cli.broker:broker",
+        "send": "faustc.cli.send:send",
+        "worker": "faustc.cli.worker:worker",
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*self.OURS, *self._of_app(ctx)])
@@ -160,6 +167,15 @@ def log_options(fun: Any) -> Any:
     ):
         fun = add(fun)
     return fun
+
+
+def broker_option(fun: Any) -> Any:
+    """Add --broker, which is taken before and after the command."""
+    return click.option(
+        "--broker",
+        metavar="URL",
+        help="The broker to use, instead of the app's; embedded://.",
+    )(fun)
 
 
 # Before the rest, since which commands there are (and what --help lists) depends on them.
@@ -203,6 +219,7 @@ def _note_app(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option(
     "-L", "--loop", type=click.Choice(["aio", "uvloop"]), default="aio", help="The event loop."
 )
+@broker_option
 @log_options
 @click.version_option(__version__, prog_name="faustc", message="%(prog)s %(version)s")
 @click.pass_context
@@ -238,7 +255,7 @@ def _script_name() -> str:
 class Command:
     """A command made of a class: override `run`, list click parameters in `options`."""
 
-    options: ClassVar[Sequence[click.Parameter]] = ()
+    options: ClassVar[Sequence[Any]] = ()
     help: ClassVar[str | None] = None
     daemon: ClassVar[bool] = False
 
@@ -271,7 +288,7 @@ class Command:
     async def _run(self, given: dict[str, Any]) -> None:
         await self.run(**given)
 
-    async def run(self, **given: Any) -> Any:
+    async def run(self, *args: Any, **given: Any) -> Any:
         """Do what the command is for."""
         raise NotImplementedError
 

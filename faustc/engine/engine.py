@@ -119,6 +119,7 @@ class Engine:
         self._commit_now = asyncio.Event()
         self._taken_since_commit = 0
         self._producer_lock = asyncio.Lock()
+        self._opened = False
         self.stopping = False
 
     def running_producer(self) -> Any:
@@ -142,10 +143,24 @@ class Engine:
                 if self.producer is None:
                     if self.stopping:
                         raise ProducerClosed(f"app {self.name} is stopped")
+                    await self._open_transport()
                     producer = self.transport.create_producer(**self.options.producer)
                     await producer.start(self.options.start_timeout_s)
                     self.producer = producer
         return self.producer
+
+    async def _open_transport(self) -> None:
+        """Let a driver that has to prepare do so, before anything is made of it."""
+        opening = getattr(self.transport, "open", None)
+        if opening is not None and not self._opened:
+            await opening()
+            self._opened = True
+
+    async def _close_transport(self) -> None:
+        closing = getattr(self.transport, "close", None)
+        if closing is not None and self._opened:
+            self._opened = False
+            await closing()
 
     async def flush(self) -> None:
         """Wait until brokers have everything sent before this; raises DeliveryFailed."""
@@ -227,6 +242,7 @@ class Engine:
                 await self._admin.stop()
             if self.producer is not None:
                 await self.producer.stop()
+            await self._close_transport()
 
     async def abandon(self) -> None:
         """Close without committing: after a crash, what was in hand has to come again."""
@@ -242,6 +258,7 @@ class Engine:
                         await closing.stop()
                 except (FaustError, TimeoutError) as exc:
                     logger.warning("While closing after a crash: %r", exc)
+        await self._close_transport()
 
     def partition_counts(self) -> dict[str, int | str]:
         """Return how many partitions each topic we read has, as far as that is known."""

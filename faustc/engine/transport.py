@@ -1,6 +1,7 @@
 """What the engine asks of a message broker, and how a broker URL names its driver.
 
-`kafka://` and `aiokafka://` mean faustc's own client. Any other scheme is the
+`kafka://` and `aiokafka://` mean faustc's own client, and `embedded://` the same
+on a broker that is started where none runs (see EmbeddedTransport). Any other scheme is the
 dotted path of a class that is a `Transport`::
 
     app = faustc.App("x", broker="myproj.transports.Tee://localhost:9092")
@@ -8,19 +9,31 @@ dotted path of a class that is a `Transport`::
 Its constructor is given the `BrokerURL` and must not connect; the three
 `create_` methods are called once per start with keyword options (those that
 `faustc.client` documents; one that means nothing to a driver is ignored).
+One that has something to do before that, or after, has `open` and `close` too.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from faustc._lazy import door
 from faustc.exceptions import ImproperlyConfigured
 from faustc.imports import symbol_by_name
 from faustc.types import OffsetAndMetadata, TopicPartition
-from faustc.urls import BrokerURL
+from faustc.urls import EMBEDDED, BrokerURL
 
-__all__ = ["DRIVERS", "Admin", "Consumer", "KafkaTransport", "Producer", "Transport", "driver"]
+__all__ = [
+    "DRIVERS",
+    "Admin",
+    "Consumer",
+    "EmbeddedTransport",
+    "KafkaTransport",
+    "Producer",
+    "Transport",
+    "driver",
+]
 
 
 class Batch(Protocol):
@@ -105,7 +118,12 @@ class Admin(Protocol):
 
 @runtime_checkable
 class Transport(Protocol):
-    """A way to a message broker."""
+    """A way to a message broker.
+
+    A driver may have coroutine methods `open`, awaited before the first thing
+    is created, and `close`, awaited when all that was created is stopped. They
+    come in pairs, and again with the next start.
+    """
 
     def create_consumer(self, **options: Any) -> Consumer: ...
     def create_producer(self, **options: Any) -> Producer: ...
@@ -138,7 +156,47 @@ class KafkaTransport:
         return KafkaAdmin(bootstrap_servers=self.bootstrap_servers, **options)
 
 
-DRIVERS: dict[str, type[Any]] = {"kafka": KafkaTransport, "aiokafka": KafkaTransport}
+class EmbeddedTransport(KafkaTransport):
+    """The broker that lives in a folder, started as a process of its own where none runs.
+
+    From open to close we are one of its users, and it stays up for us.
+    """
+
+    def __init__(self, url: BrokerURL) -> None:
+        super().__init__(url)
+        self._hold: Any = None
+
+    async def open(self) -> None:
+        """Find or start the broker, on a thread; raises what launcher.attach does."""
+        if self._hold is not None:
+            return
+        loop = asyncio.get_running_loop()
+        attaching = loop.run_in_executor(None, door("embedded"), self.url.folder)
+        try:
+            self._hold = await asyncio.shield(attaching)
+        except asyncio.CancelledError:
+            # The thread cannot be stopped; what it comes back with is nobody's.
+            attaching.add_done_callback(_release)
+            raise
+        self.bootstrap_servers = [str(self._hold.address)]
+
+    async def close(self) -> None:
+        """Be no user any more."""
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.release()
+
+
+def _release(attaching: asyncio.Future[Any]) -> None:
+    if not attaching.cancelled() and attaching.exception() is None:
+        attaching.result().release()
+
+
+DRIVERS: dict[str, type[Any]] = {
+    "kafka": KafkaTransport,
+    "aiokafka": KafkaTransport,
+    EMBEDDED: EmbeddedTransport,
+}
 
 
 def driver(url: BrokerURL) -> Transport:
