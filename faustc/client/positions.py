@@ -167,7 +167,8 @@ class Positions:
         )
 
     def _list_came(self, cursor: Cursor, answer: offsets.ListedOffset) -> None:
-        logger.info("%s/%s starts at offset %s", *cursor.tp, answer.offset)
+        # The assignment has its line: this is one per partition.
+        logger.debug("%s/%s starts at offset %s", *cursor.tp, answer.offset)
         cursor.placed(answer.offset)
 
     # -- the leader's log (KIP-320) ----------------------------------------------------
