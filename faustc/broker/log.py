@@ -67,7 +67,7 @@ class Log:
     ) -> None:
         self.folder = folder
         self.config = config
-        self._files = files
+        self.files = files
         self._on_write = on_write
         self._on_close = on_close
         self.start = 0
@@ -95,7 +95,7 @@ class Log:
     def _new_segment(self, base_offset: int) -> Segment:
         if self.folder is None:
             return Segment(base_offset, MemoryStorage())
-        return Segment(base_offset, FileStorage(self._path(base_offset), self._files))
+        return Segment(base_offset, FileStorage(self._path(base_offset), self.files))
 
     # -- opening
 
@@ -111,13 +111,14 @@ class Log:
         paths = sorted(self.folder.glob(f"*{LOG_SUFFIX}"))
         if not paths:
             return
-        self.segments = [open_segment(path, self._files) for path in paths]
+        self.segments = [open_segment(path, self.files) for path in paths]
         for path, segment in zip(paths, self.segments, strict=True):
             stored = read_sum(path)
             closed = stored is not None and stored[0] == segment.size
             closed = closed and segment is not self.active
             for place in segment.recover(trust=closed):
                 yield segment, place
+            segment.is_sealed = closed
             if segment is self.active:
                 path.with_suffix(SUM_SUFFIX).unlink(missing_ok=True)
             elif not closed and self._on_close is not None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import xxhash
 
 from faustc.broker.batches import HEADER_BYTES, Head, crc_fits, head_at
-from faustc.broker.storage import FileStorage, MemoryStorage, OpenFiles
+from faustc.broker.storage import FileStorage, OpenFiles, Storage
 from faustc.exceptions import CorruptFrame
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Segment:
     highest timestamp in it, -1 when it is empty.
     """
 
-    def __init__(self, base_offset: int, storage: FileStorage | MemoryStorage) -> None:
+    def __init__(self, base_offset: int, storage: Storage) -> None:
         self.base_offset = base_offset
         self.storage = storage
         self.next_offset = base_offset
@@ -165,7 +165,9 @@ class Segment:
 
     def seal(self, path: Path) -> None:
         """Write the sidecar of a file whose bytes are on the disk; raises OSError."""
-        write_sum(path, self.size, self._hash.hexdigest())
+        fresh = path.with_suffix(".tmp")
+        fresh.write_text(f"{self.size} {self._hash.hexdigest()}\n")
+        os.replace(fresh, path.with_suffix(SUM_SUFFIX))
 
 
 def open_segment(path: Path, files: OpenFiles) -> Segment:
@@ -173,13 +175,6 @@ def open_segment(path: Path, files: OpenFiles) -> Segment:
     segment = Segment(int(path.stem), FileStorage(path, files))
     segment.written_ms = segment.begun_ms = int(path.stat().st_mtime * 1000)
     return segment
-
-
-def write_sum(path: Path, size: int, digest: str) -> None:
-    """Write the sidecar of a log file, whole or not at all."""
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(f"{size} {digest}\n")
-    os.replace(fresh, path.with_suffix(SUM_SUFFIX))
 
 
 def read_sum(path: Path) -> tuple[int, str] | None:

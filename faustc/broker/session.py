@@ -75,19 +75,6 @@ class Session(asyncio.BufferedProtocol):
         if frames:
             self._take(frames)
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes that came some other way than into the buffer."""
-        rest = memoryview(data)
-        while rest:
-            buffer = memoryview(cast(bytes, self._framer))
-            size = min(len(rest), len(buffer))
-            buffer[:size] = rest[:size]
-            buffer.release()
-            self.buffer_updated(size)
-            if self._transport is None:
-                return
-            rest = rest[size:]
-
     def _take(self, frames: list[bytes]) -> None:
         self._frames.extend(frames)
         self._queued_bytes += sum(map(len, frames))

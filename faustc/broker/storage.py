@@ -16,8 +16,8 @@ from typing import Protocol
 class Storage(Protocol):
     """A growing run of bytes."""
 
-    size: int
-
+    @property
+    def size(self) -> int: ...
     def create(self) -> None: ...
     def append(self, data: bytes) -> None: ...
     def read(self, at: int, size: int) -> bytes: ...
@@ -66,18 +66,23 @@ class OpenFiles:
         self._limit = limit
         self._open: OrderedDict[Path, int] = OrderedDict()
 
-    def descriptor(self, path: Path) -> int:
-        """Return a descriptor of a file, which is made if it is not there, with its folder."""
+    def descriptor(self, path: Path, *, create: bool = False) -> int:
+        """Return a descriptor of a file; create makes it if it is not there, and its folder.
+
+        Raises OSError.
+        """
         fd = self._open.get(path)
         if fd is not None:
             self._open.move_to_end(path)
             return fd
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
         try:
-            fd = os.open(path, flags, 0o644)
+            fd = os.open(path, flags)
         except FileNotFoundError:
+            if not create:
+                raise
             path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(path, flags, 0o644)
+            fd = os.open(path, flags | os.O_CREAT, 0o644)
         self._open[path] = fd
         while len(self._open) > self._limit:
             os.close(self._open.popitem(last=False)[1])
@@ -105,14 +110,14 @@ class FileStorage:
 
     def create(self) -> None:
         """Make the file, empty as it may be: its name says where the log goes on."""
-        self._files.descriptor(self.path)
+        self._files.descriptor(self.path, create=True)
 
     def append(self, data: bytes) -> None:
         """Add to the end; the kernel has it all when this returns.
 
         Raises OSError if it cannot be written whole; the file is then as before.
         """
-        fd = self._files.descriptor(self.path)
+        fd = self._files.descriptor(self.path, create=True)
         try:
             written = os.write(fd, data)
             while written < len(data):
