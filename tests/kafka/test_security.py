@@ -17,6 +17,7 @@ from confluent_kafka.admin import (
     AdminClient,
     ScramCredentialInfo,
     ScramMechanism,
+    UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
 
@@ -281,12 +282,20 @@ async def test_speaking_in_the_clear_to_a_tls_listener_is_no_success(secured):
         await producer.start(2)
 
 
-@pytest.mark.parametrize("way", ["PLAIN in the clear", "SCRAM-SHA-256", "OAUTHBEARER in the clear"])
+@pytest.mark.parametrize(
+    "way",
+    ["PLAIN in the clear", "SCRAM-SHA-256", "OAUTHBEARER in the clear", "tokens that expire"],
+)
 async def test_logins_are_renewed_while_a_group_reads_and_nothing_is_lost(
     secured, new_name, way, caplog
 ):
-    options = ways(secured)[way][1]
-    options["bootstrap_servers"] = secured.cluster.at("BRIEF")
+    if way == "tokens that expire":
+        options = ways(secured)["OAUTHBEARER"][1]
+        options["sasl_oauth_token_provider"] = lambda: token(lifetime_s=REAUTH_MS / 1000)
+        options["bootstrap_servers"] = secured.cluster.at("BOTH")
+    else:
+        options = ways(secured)[way][1]
+        options["bootstrap_servers"] = secured.cluster.at("BRIEF")
     topic = new_name()
     async with Admin(**options) as admin:
         await admin.create_topics([NewTopic(topic, 3)])
@@ -416,3 +425,71 @@ async def test_an_app_with_a_wrong_password_says_so_at_once(secured, new_name, t
 
     assert time.monotonic() - began < 3
     assert "wr0ng" not in str(failed.value)
+
+
+# --- what changes while it runs ---
+
+
+async def test_tokens_are_asked_for_on_the_users_loop_even_for_the_group(secured, new_name):
+    loops = []
+
+    async def provider() -> str:
+        loops.append(asyncio.get_running_loop())
+        return token()
+
+    consumer = Consumer(
+        new_name(),
+        group_id=new_name("g"),
+        bootstrap_servers=secured.cluster.at("BOTH"),
+        ssl_context=secured.trusting(),
+        sasl_mechanism="OAUTHBEARER",
+        sasl_oauth_token_provider=provider,
+    )
+    async with consumer, asyncio.timeout(20):
+        while not consumer.assignment():
+            await consumer.getmany(timeout_ms=50)
+
+    assert len(loops) >= 3  # the client, the group's client, the group's coordinator
+    assert set(loops) == {asyncio.get_running_loop()}
+
+
+@pytest.mark.parametrize("group", [True, False], ids=["group", "alone"])
+async def test_a_consumer_whose_user_is_removed_says_so_instead_of_going_silent(
+    secured, new_name, group
+):
+    user, topic = new_name("user"), new_name()
+    admin = AdminClient({"bootstrap.servers": secured.cluster.bootstrap})
+    info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+    made = admin.alter_user_scram_credentials(
+        [UserScramCredentialUpsertion(user, info, PASSWORD.encode())]
+    )
+    await asyncio.to_thread(made[user].result, 20)
+    options = {
+        **ADA,
+        "sasl_plain_username": user,
+        "sasl_mechanism": "SCRAM-SHA-256",
+        "bootstrap_servers": secured.cluster.at("BRIEF"),
+    }
+    async with Producer(bootstrap_servers=secured.cluster.bootstrap) as producer:
+        await (await producer.send(topic, b"before"))
+    consumer = Consumer(
+        topic,
+        group_id=new_name("g") if group else None,
+        auto_offset_reset="earliest",
+        heartbeat_interval_ms=300,
+        **options,
+    )
+    await consumer.start()
+    try:
+        async with asyncio.timeout(20):
+            assert (await consumer.getone()).value == b"before"
+        gone = admin.alter_user_scram_credentials(
+            [UserScramCredentialDeletion(user, ScramMechanism.SCRAM_SHA_256)]
+        )
+        await asyncio.to_thread(gone[user].result, 20)
+
+        with pytest.raises(AuthenticationFailed, match="SCRAM-SHA-256"):
+            async with asyncio.timeout(3 * REAUTH_MS / 1000):
+                await consumer.getone()
+    finally:
+        await consumer.stop()
