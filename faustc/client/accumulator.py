@@ -61,6 +61,8 @@ class Accumulator:
         self.failures = Failures()
         self.incomplete: dict[Parcel, None] = {}
         self.topics: dict[str, TopicLanes] = {}
+        # Those not used for long: their sequences must go on where they were.
+        self.resting: dict[str, TopicLanes] = {}
         self._wake = wake
         self._loop = asyncio.get_running_loop()
 
@@ -98,7 +100,7 @@ class Accumulator:
             lane = to or lanes.sticky
             parcel = lane.open
             if parcel is None:
-                await self._open(lane, size, deadline)
+                await self._open(lanes, lane, size, deadline)
                 continue
             try:
                 index = parcel.append(key, value, timestamp_ms, headers)
@@ -130,7 +132,7 @@ class Accumulator:
                 # has to be looked at.
                 size = OVERHEAD + _size(values[start]) + (_size(keys[start]) if keys else 0)
                 self.check(size, lanes.topic)
-                await self._open(lane, size, deadline)
+                await self._open(lanes, lane, size, deadline)
                 continue
             first = parcel.builder.count
             try:
@@ -154,6 +156,23 @@ class Accumulator:
         await asyncio.sleep(0)
         if self.refuse is not None:
             raise self.refuse
+
+    def begin(self, topic: str, partitions: int) -> TopicLanes:
+        """Return the lanes of a topic, made anew or as they were when it was used last."""
+        lanes = self.topics.get(topic) or self.resting.pop(topic, None)
+        if lanes is None:
+            lanes = TopicLanes(topic, partitions)
+        lanes.used_at = self._loop.time()
+        self.topics[topic] = lanes
+        return lanes
+
+    def rest(self, idle_s: float) -> list[str]:
+        """Put aside the topics not used for idle_s, and return their names."""
+        before = self._loop.time() - max(idle_s, 2 * self.max_block_s)  # some may wait for memory
+        names = [n for n, lanes in self.topics.items() if lanes.used_at < before and lanes.quiet]
+        for name in names:
+            self.resting[name] = self.topics.pop(name)
+        return names
 
     def _grow(self, lane: Lane) -> bool:
         """Let the open parcel of a lane grow a step; False when it is as large as may be."""
@@ -182,13 +201,14 @@ class Accumulator:
             lane.close_open()
             self.topics[lane.tp.topic].closed(lane, size)
 
-    async def _open(self, lane: Lane, size: int, deadline: Deadline) -> None:
+    async def _open(self, lanes: TopicLanes, lane: Lane, size: int, deadline: Deadline) -> None:
         """Open a parcel in a lane whose first message has `size` bytes.
 
         Waits while the buffer is full; raises KafkaTimeout after the deadline.
         Another sender may have opened one meanwhile: then that one stays.
         """
         step = max(size, min(FIRST_STEP, self.max_batch_size))
+        lanes.used_at = self._loop.time()
         if not self.memory.take(step):
             self._wake(lane)
             await self.memory.wait(step, deadline.left())

@@ -131,7 +131,7 @@ class Client:
             retry_s=self._retry_s,
         )
         self._metadata_ = Metadata(
-            lambda topics: directory.ask(self.cluster, topics),
+            lambda topics, create: directory.ask(self.cluster, topics, create),
             max_age_s=self._metadata_max_age_s,
             backoff_s=self._retry_s[0],
             backoff_max_s=self._retry_s[1],
@@ -145,6 +145,7 @@ class Client:
         deadline = Deadline(self.request_timeout_s if timeout_s is None else timeout_s)
         try:
             self._metadata_.apply(await directory.reach(topics, deadline), topics)
+            self._check_started()  # or it was closed meanwhile
         except BaseException:
             await self.close()
             raise
@@ -156,11 +157,13 @@ class Client:
         self._closed = True
         if self._metadata_ is not None:
             self._metadata_.end("the client is closed")
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        if self._nodes_ is not None:
-            await self._nodes_.close()
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+        finally:  # whoever is cancelled here must not leave sockets behind
+            if self._nodes_ is not None:
+                await self._nodes_.close()
 
     async def __aenter__(self) -> Client:
         await self.start()
@@ -189,10 +192,19 @@ class Client:
     def add_topics(self, *topics: str) -> None:
         """Keep the metadata of more topics."""
         if self._metadata_ is not None:
-            if self._metadata_.add_topics(topics):
-                self._metadata_.request_refresh()
+            self._metadata_.add_topics(topics)
         elif self._wanted_at_start is not None:
             self._wanted_at_start |= set(topics)
+
+    def look_for(self, *topics: str) -> None:
+        """Ask soon for topics that are missing, and have them created where brokers do that."""
+        if self._metadata_ is not None:
+            self._metadata_.look_for(topics)
+
+    def drop_topics(self, *topics: str) -> None:
+        """Keep the metadata of these no longer, unless that of all is kept."""
+        if self._metadata_ is not None:
+            self._metadata_.drop_topics(topics)
 
     def set_topics(self, topics: Iterable[str] | None) -> None:
         """Keep the metadata of exactly these topics, None for all of the cluster's."""

@@ -48,16 +48,17 @@ class Directory:
         self._auto_create = allow_auto_topic_creation
         self._retry_s = retry_s
 
-    async def ask(self, cluster: Cluster, topics: list[str] | None) -> Any:
+    async def ask(self, cluster: Cluster, topics: list[str] | None, create: bool) -> Any:
         """Return a Metadata answer for some topics (None: all) from whoever gives one.
 
+        create: have missing ones created, where we and the brokers are set up to.
         One broker after the other, then each bootstrap server once. Raises the
         error that stood in the way last.
         """
-        answer = await self._ask_brokers(cluster, topics)
+        answer = await self._ask_brokers(cluster, topics, create)
         if answer is None:
             # All that we know are gone: they may have moved, every one (KIP-899, KIP-1102).
-            answer = await self._ask_servers(topics, Deadline(CONNECT_TIMEOUT_S))
+            answer = await self._ask_servers(topics, create, Deadline(CONNECT_TIMEOUT_S))
         self._nodes.retain({b.node_id: _node(b) for b in answer.brokers or ()})
         return answer
 
@@ -70,7 +71,7 @@ class Directory:
         backoff = Backoff(*self._retry_s)
         while True:
             try:
-                return await self._ask_servers(topics, deadline)
+                return await self._ask_servers(topics, True, deadline)
             except NoBrokersAvailable as exc:
                 delay_s = backoff.next()
                 if deadline.left() <= delay_s:
@@ -79,14 +80,14 @@ class Directory:
                     ) from exc.__cause__
                 await asyncio.sleep(delay_s)
 
-    async def _ask_brokers(self, cluster: Cluster, topics: list[str] | None) -> Any:
+    async def _ask_brokers(self, cluster: Cluster, topics: list[str] | None, create: bool) -> Any:
         """Return the answer of the first broker that gives one, None when none does."""
         for node in self._nodes.choose(cluster.brokers.values()):
             failure: KafkaError
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     connection = await self._nodes.get(node)
-                    answer = await self._request(connection, topics)
+                    answer = await self._request(connection, topics, create)
             except KafkaError as exc:
                 failure = exc
             except TimeoutError:
@@ -99,7 +100,7 @@ class Directory:
             logger.debug("No metadata from node %s: %s", node.node_id, failure)
         return None
 
-    async def _ask_servers(self, topics: list[str] | None, deadline: Deadline) -> Any:
+    async def _ask_servers(self, topics: list[str] | None, create: bool, deadline: Deadline) -> Any:
         """Ask each bootstrap server once, in random order."""
         failures: dict[str, KafkaError] = {}
         servers = self._servers.copy()
@@ -107,8 +108,9 @@ class Directory:
         for position, (host, port) in enumerate(servers):
             # a share of the time for each, so that a dead first one leaves some for the next
             share_s = max(1.0, deadline.left() / (len(servers) - position))
+            share_s = min(share_s, CONNECT_TIMEOUT_S)
             try:
-                return await self._ask_server(host, port, topics, min(share_s, CONNECT_TIMEOUT_S))
+                return await self._ask_server(host, port, topics, create, share_s)
             except AuthenticationFailed:
                 raise  # the others have the same credentials, and would count the attempts
             except KafkaError as exc:
@@ -122,13 +124,13 @@ class Directory:
         ) from first
 
     async def _ask_server(
-        self, host: str, port: int, topics: list[str] | None, timeout_s: float
+        self, host: str, port: int, topics: list[str] | None, create: bool, timeout_s: float
     ) -> Any:
         connection = self._connect(Node(-1, host, port))
         kept = False
         try:
             await connection.open(timeout_s)
-            answer = await self._request(connection, topics, timeout_s)
+            answer = await self._request(connection, topics, create, timeout_s)
             if not answer.brokers:
                 raise ConnectionLost(f"{host}:{port} knows no brokers yet")
             for node in map(_node, answer.brokers):
@@ -141,13 +143,17 @@ class Directory:
                 await connection.wait_closed()
 
     async def _request(
-        self, connection: BrokerConnection, topics: list[str] | None, timeout_s: float | None = None
+        self,
+        connection: BrokerConnection,
+        topics: list[str] | None,
+        create: bool,
+        timeout_s: float | None = None,
     ) -> Any:
         return await connection.request(
             "Metadata",
             timeout_s,
             topics=None if topics is None else [{"name": name} for name in topics],
-            allow_auto_topic_creation=self._auto_create,
+            allow_auto_topic_creation=self._auto_create and create,
         )
 
 

@@ -3,14 +3,16 @@
 One loop asks; everybody else waits for it, so that a hundred partitions that
 lose their leader at once cost one request. A full refresh asks for the topics
 that somebody wants (decoding an answer blocks the event loop for about 6 us a
-partition), a partial one only for topics not seen before.
+partition), a partial one only for those that somebody is about to use. Only the
+latter lets brokers create what is missing (where they are set up to): else a
+topic that was deleted would come back because it was used once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 
 from faustc.client import codes
@@ -22,8 +24,9 @@ logger = logging.getLogger(__name__)
 
 REPEAT_LOG_S = 30.0
 
-# Asks the cluster for some topics, None for all; returns the Metadata answer.
-Ask = Callable[[list[str] | None], Awaitable[Any]]
+# Asks the cluster for some topics, None for all, and whether to create what is missing of
+# them; returns the Metadata answer.
+Ask = Callable[[list[str] | None, bool], Awaitable[Any]]
 
 
 class Metadata:
@@ -55,17 +58,25 @@ class Metadata:
         return None if self._wanted is None else frozenset(self._wanted)
 
     def add_topics(self, topics: Iterable[str]) -> bool:
-        """Want more topics; return whether any of them was new."""
+        """Want more topics, and ask for those soon; return whether any of them was new."""
         if self._wanted is None:
             return False
         new = set(topics) - self._wanted
         self._wanted |= new
+        self.look_for(new)
         return bool(new)
 
-    def drop_topic(self, topic: str) -> None:
-        """Want a topic no longer."""
+    def look_for(self, topics: Iterable[str]) -> None:
+        """Ask soon for these, and have them created where brokers do that."""
+        self._new_topics |= set(topics)
+        if self._new_topics:
+            self._wake.set()
+
+    def drop_topics(self, topics: Collection[str]) -> None:
+        """Want these no longer, and forget what was known of them."""
         if self._wanted is not None:
-            self._wanted.discard(topic)
+            self._wanted.difference_update(topics)
+            self.cluster = self.cluster.without(topics)
 
     def set_topics(self, topics: Iterable[str] | None) -> None:
         """Want exactly these, None for all, and forget the others."""
@@ -79,9 +90,7 @@ class Metadata:
         gone = [name for name in self.cluster.topics() if name not in wanted]
         if gone:
             self.cluster = self.cluster.without(gone)
-        if new:
-            self._new_topics |= new
-            self._wake.set()
+        self.look_for(new)
 
     def request_refresh(self) -> None:
         """Ask soon for all that is wanted; many calls make one request."""
@@ -151,15 +160,13 @@ class Metadata:
             full, self._full_due = self._full_due, False
             new, self._new_topics = self._new_topics, set()
             waiters = set(self._waiters)
-            asked = self._wanted if full else new
-            if full and asked is not None:
-                asked = asked | new  # topics that are not wanted may still be waited for
             started = self._loop.time()
             try:
-                await self._refresh_once(None if asked is None else sorted(asked))
-                if full and asked is None and new:
-                    # "all topics" says nothing of one that does not exist, nor creates it
-                    await self._refresh_once(sorted(new))
+                if new or not full:
+                    await self._refresh_once(sorted(new), create=True)
+                if full:
+                    wanted = None if self._wanted is None else sorted(self._wanted)
+                    await self._refresh_once(wanted, create=False)
             except KafkaError as exc:
                 self._note_failure(exc)
                 self._full_due = self._full_due or full
@@ -186,8 +193,8 @@ class Metadata:
             await asyncio.sleep(self._refreshed_at + self._min_interval_s - self._loop.time())
         self._wake.clear()
 
-    async def _refresh_once(self, topics: list[str] | None) -> None:
-        answer = await self._ask(topics)
+    async def _refresh_once(self, topics: list[str] | None, *, create: bool) -> None:
+        answer = await self._ask(topics, create)
         error = getattr(answer, "error_code", 0)
         if error:
             raise codes.error_for(error, "Metadata")
@@ -238,5 +245,5 @@ async def wait_for_topic(metadata: Metadata, topic: str, deadline: Deadline) -> 
                 )
     except KafkaError:
         if added:  # or every refresh from now on would ask for it, and perhaps create it
-            metadata.drop_topic(topic)
+            metadata.drop_topics([topic])
         raise

@@ -26,13 +26,25 @@ STICKY_BYTES = 16 * 1024
 class TopicLanes:
     """The lanes of one topic, by partition number, and the one keyless messages go to now."""
 
-    __slots__ = ("_rng", "_sticky_bytes", "available", "lanes", "size", "sticky", "topic")
+    __slots__ = (
+        "_rng",
+        "_sticky_bytes",
+        "available",
+        "lanes",
+        "looked_at",
+        "size",
+        "sticky",
+        "topic",
+        "used_at",
+    )
 
     def __init__(self, topic: str, partitions: int, rng: random.Random | None = None) -> None:
         self.topic = topic
         self.lanes = [Lane(TopicPartition(topic, number)) for number in range(partitions)]
         self.size = partitions
         self.available: list[Lane] = []
+        self.used_at = 0.0  # when a batch was begun last, on the loop's clock
+        self.looked_at = 0.0  # when it was looked for last, since it is missing
         self._sticky_bytes = 0
         self._rng = rng or random.Random()
         self.sticky = self._rng.choice(self.lanes)
@@ -40,27 +52,34 @@ class TopicLanes:
     def update(self, leaders: Sequence[int]) -> list[Lane]:
         """Take on the leader of each partition (-1: none); return the lanes that moved.
 
-        There may be more partitions than before; Kafka never removes any.
+        There may be more partitions than before, and fewer if the topic was deleted and
+        created again: then nothing more goes to the others, but their numbering is kept.
         """
         for number in range(len(self.lanes), len(leaders)):
             self.lanes.append(Lane(TopicPartition(self.topic, number)))
-        self.size = len(self.lanes)
+        self.size = len(leaders)
         moved = []
-        for lane, leader in zip(self.lanes, leaders, strict=False):
+        gone = [-1] * (len(self.lanes) - len(leaders))
+        for lane, leader in zip(self.lanes, (*leaders, *gone), strict=True):
             if lane.node != leader:
                 lane.node = leader
                 moved.append(lane)
         self.available = [lane for lane in self.lanes if lane.node >= 0]
-        if self.sticky.node < 0 and self.available:
+        if self.sticky.node < 0 and (self.available or self.sticky.tp.partition >= self.size):
             self.turn()
         return moved
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits for any partition, nor for an answer."""
+        return all(lane.idle and not lane.in_flight for lane in self.lanes)
 
     def turn(self) -> Lane:
         """Stick to another partition from now on, and return it.
 
         The chance of each is the less, the more batches wait for it.
         """
-        choices = self.available or self.lanes
+        choices = self.available or self.lanes[: self.size]
         if len(choices) > 1:
             choices = [lane for lane in choices if lane is not self.sticky]
         most = max(lane.backlog for lane in choices)

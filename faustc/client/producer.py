@@ -173,6 +173,8 @@ class Producer:
             raise ProducerClosed("a producer is started once")
         deadline = Deadline(self._client.request_timeout_s if timeout_s is None else timeout_s)
         await self._client.start(deadline.left())
+        if self._closed:
+            raise ProducerClosed("the producer was stopped while it started")
         self._accumulator = Accumulator(
             compression=self._compression,
             max_batch_size=self._max_batch_size,
@@ -212,8 +214,10 @@ class Producer:
         except KafkaTimeout as exc:
             logger.error("Stopping %r: %s", self, exc)
         finally:
-            await self._sender.close()
-            await self._client.close()
+            try:
+                await self._sender.close()
+            finally:
+                await self._client.close()
         failure = self._accumulator.failures.take()
         if failure is not None:
             raise failure
@@ -387,10 +391,8 @@ class Producer:
         numbers = await self._client.partitions_for(topic, self._max_block_s)
         self._running()
         self._client.add_topics(topic)
-        lanes = accumulator.topics.get(topic)
-        if lanes is None:
-            lanes = accumulator.topics[topic] = TopicLanes(topic, numbers[-1] + 1)
-            sender.update(lanes)
+        lanes = accumulator.begin(topic, numbers[-1] + 1)
+        sender.update(lanes)
         return lanes
 
     async def _drain(self, timeout_s: float) -> None:

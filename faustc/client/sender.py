@@ -28,6 +28,11 @@ logger = logging.getLogger(__name__)
 
 # How late a delivery timeout may be noticed.
 TICK_S = 0.1
+# A topic that nothing was sent to for so long is no longer asked for (Java's
+# metadata.max.idle.ms).
+IDLE_TOPIC_S = 300.0
+# A topic that is gone while messages wait for it is looked for this often.
+LOOK_AGAIN_S = 1.0
 # InitProducerId needs a transaction timeout even without a transaction; the broker ignores it.
 _NO_TRANSACTION_MS = 60_000
 
@@ -111,6 +116,9 @@ class Sender:
     def _on_metadata(self, cluster: Cluster) -> None:
         for topic in self._accumulator.topics.values():
             self.update(topic)
+        idle = self._accumulator.rest(IDLE_TOPIC_S)
+        if idle:
+            self._client.drop_topics(*idle)
         for node_id in [n for n in self._outlets if n not in cluster.brokers]:
             if self._outlets[node_id].idle:
                 self._outlets.pop(node_id).close()
@@ -152,8 +160,18 @@ class Sender:
                 lane.expire(now, timeout_s, self._why(lane))
                 if lane.node < 0 and not lane.idle:
                     self._client.request_refresh()
+            self._look_for_missing(now)
             if not self._accumulator.incomplete:
                 self._work.clear()
+
+    def _look_for_missing(self, now: float) -> None:
+        """Ask for topics that were deleted while messages wait for them."""
+        cluster = self._client.cluster
+        for name, topic in self._accumulator.topics.items():
+            missing = cluster.partitions(name) is None and not topic.quiet
+            if missing and topic.looked_at + LOOK_AGAIN_S <= now:
+                topic.looked_at = now
+                self._client.look_for(name)
 
     def _why(self, lane: Lane) -> KafkaError | None:
         """Return what keeps a lane from being sent, as far as is known."""

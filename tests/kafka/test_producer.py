@@ -161,11 +161,36 @@ async def test_a_topic_made_again_takes_messages_again(kafka: Kafka, new_name: N
         for value in (b"1", b"2", b"3"):
             await producer.send_and_wait(name, value)
         await admin.delete_topics([name])
-        with contextlib.suppress(BrokerError):  # our producer's metadata request may make it first
-            await admin.create_topics([NewTopic(name)])
+        await admin.create_topics([NewTopic(name)])
         found = await asyncio.wait_for(producer.send_and_wait(name, b"4"), 30)
         assert found.offset == 0
         assert await asyncio.to_thread(read, kafka.bootstrap, name, 1) == [[b"4"]]
+
+
+async def test_a_deleted_topic_stays_deleted_until_something_is_sent_to_it(
+    kafka: Kafka, new_name: NewName
+) -> None:
+    name = new_name("gone")
+
+    async def there(producer: Producer) -> bool:
+        answer = await producer.client.request("Metadata", topics=None)
+        return name in [topic.name for topic in answer.topics]
+
+    async with (
+        Admin(kafka.bootstrap) as admin,
+        Producer(bootstrap_servers=kafka.bootstrap) as producer,
+    ):
+        await producer.send_and_wait(name, b"1")  # brokers make it, as they do by default
+        await admin.delete_topics([name])
+        for _ in range(300):
+            if not await there(producer):
+                break
+            await asyncio.sleep(0.1)
+        for _ in range(3):
+            await producer.client.refresh(10)
+        assert not await there(producer), "what only keeps metadata fresh makes no topics"
+        assert (await producer.send_and_wait(name, b"2")).offset == 0
+        assert await there(producer)
 
 
 async def test_no_broker_is_said_in_time() -> None:

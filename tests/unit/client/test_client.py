@@ -301,6 +301,45 @@ async def test_auto_creation_is_asked_for_unless_switched_off(server):
         assert server.seen("Metadata")[-1].fields.allow_auto_topic_creation is allowed
 
 
+async def test_only_topics_about_to_be_used_are_created_not_all_that_once_were(server):
+    answer_metadata(server, a=topic("a"))
+
+    def last() -> tuple[list[str], bool]:
+        fields = server.seen("Metadata")[-1].fields
+        return [t.name for t in fields.topics], fields.allow_auto_topic_creation
+
+    async with client_of(server) as client:
+        await client.partitions_for("a")
+        assert last() == (["a"], True)
+
+        await client.refresh(5)
+        assert last() == (["a"], False), "it may have been deleted meanwhile"
+
+        client.look_for("a")
+        await until(lambda: last() == (["a"], True))
+
+        client.drop_topics("a")
+        assert client.cluster.partitions("a") is None
+        await client.refresh(5)
+        assert last() == ([], False)
+
+
+async def test_a_client_that_is_closed_while_it_starts_leaves_nothing_running(server):
+    client = Client(f"127.0.0.1:{server.port}")
+    closing: list[asyncio.Task[None]] = []
+
+    def close_meanwhile(request: Any) -> dict[str, Any]:
+        closing.append(asyncio.create_task(client.close()))
+        return server.metadata(request)
+
+    server.answers["Metadata"] = close_meanwhile
+    with pytest.raises(ConnectionLost, match="the client is closed"):
+        await client.start(5)
+    await asyncio.gather(*closing)
+    await until(lambda: server.open_connections == 0)
+    assert not [t for t in asyncio.all_tasks() if "metadata" in t.get_name()]
+
+
 async def test_nobody_answering_metadata_is_a_timeout_that_names_the_topic(server):
     async with client_of(server) as client:
         server.answers["Metadata"] = lambda request: None

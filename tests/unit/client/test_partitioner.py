@@ -84,6 +84,22 @@ def test_keyless_messages_avoid_leaderless_and_backed_up_partitions() -> None:
     assert chosen[3] > 100
 
 
+def test_nothing_goes_to_partitions_that_a_topic_made_anew_lacks() -> None:
+    lanes = TopicLanes("t", 4, random.Random(3))
+    lanes.update([1, 1, 2, 2])
+    while lanes.sticky.tp.partition < 2:
+        lanes.turn()
+    gone = lanes.lanes[2:]
+    assert lanes.update([1, 1]) == gone
+    assert {lane.node for lane in gone} == {-1}
+    assert {lanes.turn().tp.partition for _ in range(50)} == {0, 1}
+    assert {partition_for(b"%d" % n, lanes.size) for n in range(50)} == {0, 1}
+    with pytest.raises(ValueError, match="only 0 to 1"):
+        lanes.lane(2)
+    lanes.update([1, 1, 1])
+    assert lanes.lane(2) is gone[0], "its sequences go on"
+
+
 def test_partitions_that_come_later_are_used() -> None:
     lanes = TopicLanes("t", 1)
     assert lanes.update([1]) == lanes.lanes

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from faustc._native.compression import register
+from faustc._native.compression import register, unregister
+from faustc.client import sender
 from faustc.client.producer import Producer
 from faustc.exceptions import (
     BrokerError,
@@ -106,6 +107,48 @@ async def test_an_application_may_partition_by_itself(server: WireServer) -> Non
             await producer.send(TOPIC, b"", b"3")
         await producer.flush()
     assert [log.messages[0].value for log in broker.logs] == [b"0", b"one", b"two"]
+
+
+async def test_a_topic_unused_for_long_is_forgotten_and_its_sequences_go_on_later(
+    server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = ProduceBroker(server)
+    monkeypatch.setattr(sender, "IDLE_TOPIC_S", 0.0)
+    async with producing(server, max_block_ms=0) as producer:
+        waiting = await producer.send(TOPIC, b"0")
+        await producer.client.refresh(5)
+        await waiting
+        assert TOPIC in producer.client.cluster.topics(), "not while something waits for it"
+        for number in range(1, 4):
+            await until(lambda: producer.pending_bytes == 0)
+            await producer.client.refresh(5)
+            assert TOPIC not in producer.client.cluster.topics()
+            await producer.client.refresh(5)
+            assert server.seen("Metadata")[-1].fields.topics == []
+            await producer.send_and_wait(TOPIC, b"%d" % number)
+    assert [message.value for message in broker.logs[0].messages] == [b"0", b"1", b"2", b"3"]
+
+
+async def test_a_topic_deleted_while_messages_wait_for_it_is_looked_for(
+    server: WireServer,
+) -> None:
+    broker = ProduceBroker(server)
+    async with producing(server) as producer:
+        await producer.send_and_wait(TOPIC, b"0")
+        topics = server.topics
+        server.topics = [{**topics[0], "error_code": 3, "partitions": []}]
+        broker.refuse = lambda partition: 3  # UNKNOWN_TOPIC_OR_PARTITION
+
+        def created() -> bool:
+            fields = server.seen("Metadata")[-1].fields
+            names = [topic.name for topic in fields.topics]
+            return names == [TOPIC] and fields.allow_auto_topic_creation
+
+        await producer.client.refresh(5)
+        delivery = await producer.send(TOPIC, b"1")
+        await until(created)
+        server.topics, broker.refuse = topics, lambda partition: None
+        assert (await delivery).offset == 1
 
 
 async def test_without_acks_nobody_waits_for_an_answer(server: WireServer) -> None:
@@ -403,10 +446,18 @@ def _broken(data: Any, level: int | None = None) -> bytes:
     raise RuntimeError("this codec is broken")
 
 
-async def test_a_producer_that_dies_says_so_and_leaves_nobody_waiting(server: WireServer) -> None:
-    ProduceBroker(server)
+@pytest.fixture
+def broken_codec() -> Iterator[str]:
     register(7, "broken", _broken, lambda data, max_size: b"")
-    async with producing(server, compression_type="broken") as producer:
+    yield "broken"
+    unregister(7)
+
+
+async def test_a_producer_that_dies_says_so_and_leaves_nobody_waiting(
+    server: WireServer, broken_codec: str
+) -> None:
+    ProduceBroker(server)
+    async with producing(server, compression_type=broken_codec) as producer:
         delivery = await producer.send(TOPIC, b"v")
         with pytest.raises(DeliveryFailed, match="the producer died") as caught:
             await asyncio.wait_for(delivery, 5)
