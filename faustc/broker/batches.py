@@ -14,6 +14,7 @@ from typing import NamedTuple
 from faustc._native.batch import decode
 from faustc._native.builder import BatchBuilder
 from faustc._native.checksum import crc32c
+from faustc._native.compression import DEFAULT_MAX_DECOMPRESSED, compress, decompress
 from faustc.exceptions import CorruptFrame
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
@@ -117,6 +118,31 @@ def stamped(batch: bytes, now_ms: int) -> bytes:
     attributes, delta, base, _ = _COVERED.unpack_from(batch, _CRC_FROM)
     out = bytearray(batch)
     _COVERED.pack_into(out, _CRC_FROM, attributes | LOG_APPEND_BIT, delta, base, now_ms)
+    struct.pack_into(">I", out, 17, crc32c(memoryview(out)[_CRC_FROM:]))
+    return bytes(out)
+
+
+def repacked(batch: bytes, head: Head, codec: int) -> bytes:
+    """Return the batch compressed by another codec, 0 for none; its records are the same."""
+    records: bytes | memoryview = memoryview(batch)[HEADER_BYTES:]
+    if head.attributes & CODEC_BITS:
+        records = decompress(head.attributes & CODEC_BITS, records, DEFAULT_MAX_DECOMPRESSED)
+    if codec:
+        records = compress(codec, records)
+    attributes = head.attributes & ~CODEC_BITS | codec
+    return rebuilt(batch, attributes, head.max_timestamp, head.record_count, records)
+
+
+def rebuilt(
+    batch: bytes, attributes: int, newest_ms: int, count: int, records: bytes | memoryview
+) -> bytes:
+    """Return a batch with other records: offsets, producer and first timestamp are its own."""
+    out = bytearray(batch[:HEADER_BYTES])
+    struct.pack_into(">i", out, 8, HEADER_BYTES - _LENGTH_END + len(records))
+    struct.pack_into(">h", out, _CRC_FROM, attributes)
+    struct.pack_into(">q", out, 35, newest_ms)
+    struct.pack_into(">i", out, 57, count)
+    out += records
     struct.pack_into(">I", out, 17, crc32c(memoryview(out)[_CRC_FROM:]))
     return bytes(out)
 

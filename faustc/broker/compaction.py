@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +25,8 @@ from pathlib import Path
 import xxhash
 
 from faustc._native.batch import Message, decode
-from faustc._native.checksum import crc32c
 from faustc._native.compression import DEFAULT_MAX_DECOMPRESSED, compress, decompress
-from faustc.broker.batches import CODEC_BITS, HEADER_BYTES, Head, head_at
+from faustc.broker.batches import CODEC_BITS, HEADER_BYTES, Head, head_at, rebuilt
 from faustc.broker.partition import Partition
 from faustc.broker.producers import Aborted
 from faustc.broker.segment import SUM_SUFFIX, Place, Segment
@@ -224,7 +222,7 @@ def _kept(plan: Plan, segment: Segment, place: Place) -> bytes | None:
     if stays:
         return batch if len(stays) == head.record_count else _thinned(batch, head, stays, newest_ms)
     if head.producer_id >= 0 and plan.last_batch.get(head.producer_id) == head.last_offset:
-        return _rebuilt(batch, head, b"", 0, head.max_timestamp)
+        return rebuilt(batch, head.attributes & ~CODEC_BITS, head.max_timestamp, 0, b"")
     return None
 
 
@@ -244,7 +242,7 @@ def _thinned(batch: bytes, head: Head, stays: list[int], newest_ms: int) -> byte
     wanted = set(stays)
     records = b"".join(record for i, record in enumerate(_records(data)) if i in wanted)
     packed = compress(codec, records) if codec else records
-    return _rebuilt(batch, head, packed, len(stays), newest_ms)
+    return rebuilt(batch, head.attributes, newest_ms, len(stays), packed)
 
 
 def _records(data: bytes) -> Iterator[bytes]:
@@ -261,19 +259,6 @@ def _records(data: bytes) -> Iterator[bytes]:
             shift += 7
         at += (value >> 1) ^ -(value & 1)
         yield data[begin:at]
-
-
-def _rebuilt(batch: bytes, head: Head, records: bytes, count: int, newest_ms: int) -> bytes:
-    """Return the batch with other records: its offsets, producer and times are its own."""
-    attributes = head.attributes if records else head.attributes & ~CODEC_BITS
-    out = bytearray(batch[:HEADER_BYTES])
-    struct.pack_into(">i", out, 8, HEADER_BYTES - 12 + len(records))
-    struct.pack_into(">h", out, 21, attributes)
-    struct.pack_into(">q", out, 35, newest_ms)
-    struct.pack_into(">i", out, 57, count)
-    out += records
-    struct.pack_into(">I", out, 17, crc32c(memoryview(out)[21:]))
-    return bytes(out)
 
 
 # --- on the loop's thread again ---

@@ -114,6 +114,9 @@ class Partition:
             if before is not None:
                 stamp_ms = before.timestamp_ms if self.config.stamps else -1
                 return Appended(before.base_offset, stamp_ms)
+        codec = self.config.codec
+        if codec is not None and head.attributes & batches.CODEC_BITS != codec:
+            records = batches.repacked(records, head, codec)
         stamp_ms = -1
         if self.config.stamps:
             stamp_ms = now_ms

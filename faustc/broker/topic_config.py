@@ -2,14 +2,15 @@
 
 All that clients set is taken, checked, stored and told again. What changes how
 this broker behaves is in TopicConfig; the rest is for replicas, tiers and disks
-that one node in development does not have. compression.type other than "producer"
-is one of them: batches stay as they came.
+that one node in development does not have.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
+
+from faustc._native.compression import codec_id
 
 STRING, BOOLEAN, INT, LONG, DOUBLE, LIST = 2, 1, 3, 5, 6, 7  # DescribeConfigs' type numbers
 _INT_MAX = 0x7FFFFFFF
@@ -30,6 +31,7 @@ class InvalidConfig(Exception):
     """A setting does not exist or cannot have this value."""
 
 
+_CODEC_NAMES = {"uncompressed": "none"}
 _CODECS = frozenset({"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"})
 
 SETTINGS: dict[str, Setting] = {
@@ -133,4 +135,7 @@ class TopicConfig:
         self.max_message_bytes = int(self.get("max.message.bytes"))
         self.timestamp_after_ms = int(self.get("message.timestamp.after.max.ms"))
         self.timestamp_before_ms = int(self.get("message.timestamp.before.max.ms"))
+        codec = self.get("compression.type")
+        # None leaves a batch as the producer made it.
+        self.codec = None if codec == "producer" else codec_id(_CODEC_NAMES.get(codec, codec))
         self.stamps = self.get("message.timestamp.type") == "LogAppendTime"
