@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from faustc.broker.broker import Broker, Options
 from faustc.broker.server import Server
+from tests.broker.raw import Raw
 
 
 class Embedded:
@@ -81,3 +82,17 @@ def embedded_private(tmp_path: Path) -> Iterator[Embedded]:
 def bootstrap(request: pytest.FixtureRequest) -> str:
     """The address of a broker that tests share; what they make has names of its own."""
     return str(request.getfixturevalue(request.param).bootstrap)
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[str], Raw]]:
+    """Make connections for single requests; they are closed in the end."""
+    made: list[Raw] = []
+
+    def connect_to(bootstrap: str) -> Raw:
+        made.append(Raw(bootstrap))
+        return made[-1]
+
+    yield connect_to
+    for raw in made:
+        raw.close()

@@ -15,8 +15,18 @@ class Raw:
 
     def __init__(self, bootstrap: str, timeout_s: float = 20.0) -> None:
         host, _, port = bootstrap.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout_s)
+        self._address = (host, int(port))
+        self._timeout_s = timeout_s
+        self._socket = socket.create_connection(self._address, timeout_s)
         self._next_id = 0
+
+    def reconnect(self) -> None:
+        """Drop the connection, with what waits on it, and make another one."""
+        self._socket.close()
+        self._socket = socket.create_connection(self._address, self._timeout_s)
+
+    def close(self) -> None:
+        self._socket.close()
 
     def __enter__(self) -> Raw:
         return self
@@ -27,7 +37,7 @@ class Raw:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._socket.close()
+        self.close()
 
     def send(self, name: str, version: int, **fields: Any) -> int:
         """Send without waiting; return the correlation id."""
@@ -51,6 +61,12 @@ class Raw:
         """Return the versions of an API that the broker says it has."""
         found = {row.api_key: row for row in self.ask("ApiVersions", 0).api_keys}
         return found[key].min_version, found[key].max_version
+
+    def exchange(self, frame: bytes) -> bytes:
+        """Send a whole frame; return the next answer without its length."""
+        self._socket.sendall(frame)
+        (size,) = struct.unpack(">i", self._take(4))
+        return self._take(size)
 
     def _take(self, size: int) -> bytes:
         data = b""

@@ -85,8 +85,8 @@ def subscription(*topics: str) -> bytes:
 class RawMember:
     """A member in single requests, on a connection of its own: a join may be parked."""
 
-    def __init__(self, bootstrap: str, group: str, **fields: Any) -> None:
-        self.raw = Raw(bootstrap)
+    def __init__(self, raw: Raw, group: str, **fields: Any) -> None:
+        self.raw = raw
         self.group = group
         self.instance: str | None = fields.pop("group_instance_id", None)
         self.fields = {
@@ -156,16 +156,8 @@ class RawMember:
 
 
 @pytest.fixture
-def member(bootstrap: str, group: str) -> Iterator[Callable[..., RawMember]]:
-    made: list[RawMember] = []
-
-    def make(**fields: Any) -> RawMember:
-        made.append(RawMember(bootstrap, group, **fields))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.raw._socket.close()
+def member(bootstrap: str, connect: Callable[[str], Raw], group: str) -> Callable[..., RawMember]:
+    return lambda **fields: RawMember(connect(bootstrap), group, **fields)
 
 
 # -- single requests, every version
@@ -266,11 +258,10 @@ def test_offsets_of_what_does_not_exist_or_is_too_long_are_refused_one_by_one(ra
     }
 
 
-@pytest.mark.parametrize("version", range(7))
-@pytest.mark.parametrize("key_type", [0, 1, 9])
+@pytest.mark.parametrize(
+    ("version", "key_type"), [(0, 0), *((v, kind) for v in range(1, 7) for kind in (0, 1, 9))]
+)
 def test_every_version_finds_the_coordinator(raw, bootstrap, version, key_type):
-    if version == 0 and key_type:
-        pytest.skip("version 0 knows groups only")
     told = raw.ask(
         "FindCoordinator", version, key="k", coordinator_keys=["k", "l"], key_type=key_type
     )
@@ -714,3 +705,60 @@ def test_an_administrator_sees_and_deletes_groups(bootstrap, topic, group, reade
     assert caught.value.args[0].code() == NON_EMPTY_GROUP
     one.close()
     admin.delete_consumer_groups([group], request_timeout=20)[group].result()
+
+
+# -- the embedded broker alone
+
+
+def test_members_and_offsets_outlive_a_restart_of_the_broker(embedded_private, connect, new_name):
+    group, topic = new_name("group"), new_name("groups")
+    make_topic(embedded_private.bootstrap, topic)
+    first = RawMember(connect(embedded_private.bootstrap), group, group_instance_id="a")
+    assert first.join() == NONE
+    settled(first)
+    assert first.commit(topic, 7) == NONE
+    # when the broker is another process
+    embedded_private.restart()
+    # then members go on as if nothing was, on new connections
+    first.raw.reconnect()
+    assert first.heartbeat() == NONE
+    assert bytes(first.sync().assignment) == b"0"
+    asked = [{"name": topic, "partition_indexes": [0]}]
+    told = first.raw.ask("OffsetFetch", 7, group_id=group, topics=asked)
+    assert told.topics[0].partitions[0].committed_offset == 7
+    # and a static member that starts again has its place
+    again = RawMember(connect(embedded_private.bootstrap), group, group_instance_id="a")
+    assert again.join() == NONE
+    assert again.generation == first.generation
+
+
+def test_a_deleted_topic_takes_its_offsets_along(bootstrap, topic, group, raw):
+    row = {"partition_index": 0, "committed_offset": 5, "committed_metadata": ""}
+    raw.ask("OffsetCommit", 9, group_id=group, topics=[{"name": topic, "partitions": [row]}])
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.delete_topics([topic])[topic].result(20)
+
+    def offset() -> int:
+        asked = [{"name": topic, "partition_indexes": [0]}]
+        told = raw.ask("OffsetFetch", 7, group_id=group, topics=asked)
+        return int(told.topics[0].partitions[0].committed_offset)
+
+    until(lambda: offset() == -1)
+
+
+def test_a_parked_member_whose_connection_dies_comes_back(member):
+    first, second = member(), member()
+    assert first.join() == NONE
+    settled(first)
+    # given one that waits for the other to rejoin, and dies
+    second.send_join()
+    assert second.joined() == MEMBER_ID_REQUIRED
+    second.send_join()
+    until(lambda: first.heartbeat() == REBALANCE_IN_PROGRESS)
+    # when it asks again on another connection
+    second.raw.reconnect()
+    second.send_join()
+    first.send_join()
+    # then both are in
+    assert (first.joined(), second.joined()) == (NONE, NONE)
+    settled(first, second)

@@ -166,9 +166,7 @@ class RawProducer:
             timeout_ms=10_000,
             topics=[(topic, bytes(16), [(partition, builder.seal())])],
         )
-        self.raw._socket.sendall(frame)
-        size = int.from_bytes(self.raw._take(4), "big")
-        (ack,) = decode_produce(self.raw._take(size), version).partitions
+        (ack,) = decode_produce(self.raw.exchange(frame), version).partitions
         if ack.error == NONE:
             self.sequence += len(values)
         return int(ack.error)
@@ -431,8 +429,10 @@ def test_offsets_of_a_group_that_was_not_added_are_refused(new_producer, topic, 
     assert one.commit_offset(group, topic, 1, version=4) == TRANSACTION_ABORTABLE
 
 
-def test_offsets_are_fenced_by_member_and_generation(bootstrap, new_producer, topic, group):
-    member = RawMember(bootstrap, group, group_instance_id="i")
+def test_offsets_are_fenced_by_member_and_generation(
+    bootstrap, connect, new_producer, topic, group
+):
+    member = RawMember(connect(bootstrap), group, group_instance_id="i")
     assert member.join() == NONE
     settled(member)
     one = new_producer()
@@ -450,7 +450,6 @@ def test_offsets_are_fenced_by_member_and_generation(bootstrap, new_producer, to
     assert commit(generation_id=-1, member_id="", group_instance_id=None) == NONE
     assert one.commit_offset(group, topic + "-no", 1, **who) == UNKNOWN_TOPIC_OR_PARTITION
     assert one.end(commit=False) == NONE
-    member.raw._socket.close()
 
 
 # -- librdkafka
@@ -545,3 +544,50 @@ def test_the_older_of_two_librdkafka_producers_is_fenced(bootstrap, topic, txn_i
     assert error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED)
     new.commit_transaction(20)
     assert values(bootstrap, topic, 1) == [b"new"]
+
+
+# -- the embedded broker alone
+
+
+def test_an_open_transaction_outlives_a_restart_of_the_broker(embedded_private, connect, new_name):
+    bootstrap = embedded_private.bootstrap
+    topic, group = new_name("txn"), new_name("group")
+    make_topic(bootstrap, topic, 3)
+    one = RawProducer(connect(bootstrap), new_name("tid"))
+    assert one.init() == NONE
+    assert one.add(topic, 0, 1) == NONE
+    assert one.add_group(group) == NONE
+    assert one.produce(topic, b"before") == NONE
+    assert one.commit_offset(group, topic, 9) == NONE
+    embedded_private.restart()
+    one.raw.reconnect()
+    # then it is as open as before
+    assert committed_offset(one.raw, group, topic) == -UNSTABLE_OFFSET_COMMIT
+    assert values(bootstrap, topic, 0) == []
+    assert one.produce(topic, b"after") == NONE
+    assert one.end() == NONE
+    assert committed_offset(one.raw, group, topic) == 9
+    assert values(bootstrap, topic, 2)[:2] == [b"before", b"after"]
+    # and the next producer has the next epoch, of the same id
+    embedded_private.restart()
+    new = RawProducer(connect(bootstrap), one.txn_id)
+    assert new.init() == NONE
+    assert (new.producer_id, new.epoch) == (one.producer_id, one.epoch + 1)
+
+
+def test_a_transaction_left_open_is_aborted_after_its_time(embedded, connect, new_name):
+    # on time: Kafka looks for such ones only every ten seconds
+    bootstrap, topic = embedded.bootstrap, new_name("txn")
+    make_topic(bootstrap, topic, 3)
+    one = RawProducer(connect(bootstrap), new_name("tid"))
+    assert one.init(transaction_timeout_ms=300) == NONE
+    assert one.add(topic, 0) == NONE
+    assert one.produce(topic, b"left") == NONE
+    started = time.monotonic()
+    # then readers go on after it
+    plain = confluent_kafka.Producer({"bootstrap.servers": bootstrap})
+    plain.produce(topic, b"next", partition=0)
+    plain.flush(10)
+    assert values(bootstrap, topic, 1) == [b"next"]
+    assert time.monotonic() - started < 5
+    assert one.end() == PRODUCER_FENCED
