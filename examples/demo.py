@@ -25,7 +25,7 @@ def main() -> int:
         return 2
     try:
         print(
-            f"Kafka is up at {cluster.bootstrap}. The table below is the result: the top 20 words.\n"
+            f"Kafka is up at {cluster.bootstrap}. The table below is the result: the top words.\n"
             "Ctrl-C ends the worker and Kafka. Other files: FAUSTC_DEMO_FOLDER=DIR make demo",
             flush=True,
         )

@@ -103,8 +103,8 @@ class PipeTransport(asyncio.Transport):
             self._tell_writer("resume_writing")
         if self._ends and not self._inbox and not self._closing:
             protocol: Any = self._protocol
-            if not protocol.eof_received():
-                self.close()
+            protocol.eof_received()
+            self.close()  # a pipe has no half-closed state: nobody would read what is written
 
     def _hand_over(self, data: bytes) -> None:
         protocol: Any = self._protocol
@@ -135,6 +135,7 @@ class Pipes:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._sessions: set[Session] = set()
+        self._transports: set[PipeTransport] = set()
 
     def connect(self, protocol: asyncio.BaseProtocol) -> asyncio.Transport:
         """Connect a client's protocol and return its transport."""
@@ -143,6 +144,8 @@ class Pipes:
         session = Session(self._broker, self._sessions)
         near.join(far, protocol)
         far.join(near, session)
+        self._transports = {each for each in self._transports if not each.is_closing()}
+        self._transports.add(near)
         session.connection_made(far)
         protocol.connection_made(near)
         return near
@@ -158,3 +161,6 @@ class Pipes:
         """Drop every connection."""
         for session in list(self._sessions):
             await session.wait_closed()
+        for transport in self._transports:
+            transport.close()
+        await asyncio.sleep(0)  # their protocols hear of it with the next turn

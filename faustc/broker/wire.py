@@ -5,8 +5,7 @@ Fetch and Produce with its own Cython: each checks the other whenever they talk.
 
 A request is untrusted: whatever its bytes are, reading it either works or raises
 CorruptFrame. kafka-python's generated decoders never step backwards and fail past
-the end, but they do not say that a string was cut short or that bytes are left
-over, so the end is compared here.
+the end, but they do not say that a string was cut short by it, so that is compared here.
 """
 
 from __future__ import annotations
@@ -132,9 +131,11 @@ def read_request(api: Api, header: Header, frame: bytes) -> Any:
             header.version, compact=flexible, tagged=flexible, data_class=cls
         )
         request, at = decoder(memoryview(frame), at)
+        _refuse_nulls(request, _nulls(cls, header.version))
     except _MALFORMED as exc:
         raise CorruptFrame(f"{api.name} v{header.version}: {exc!r}") from exc
-    if at != len(frame):
+    # Bytes left over are ignored, as Kafka does: librdkafka's Metadata v13 has three.
+    if at > len(frame):
         raise CorruptFrame(f"{api.name} v{header.version} takes {at} bytes of {len(frame)}")
     return request
 
@@ -212,6 +213,51 @@ def _build(cls: Any, version: int, fields: Mapping[str, Any]) -> Any:
             value = [_build(schema.data_class, version, item) for item in value]
         setattr(made, name, value)
     return made
+
+
+class _Field(NamedTuple):
+    """A field that can be null on the wire: whether it may be, and what is below it."""
+
+    name: str
+    may_be_null: bool
+    is_array: bool
+    below: tuple[_Field, ...]
+
+
+@cache
+def _nulls(cls: Any, version: int) -> tuple[_Field, ...]:
+    """Return the fields to look at for nulls; kafka-python's decoders let any of them be null."""
+    return _nulls_below(cls._struct, version)
+
+
+def _nulls_below(struct_field: Any, version: int) -> tuple[_Field, ...]:
+    found = []
+    for field in struct_field.untagged_fields(version):
+        below: tuple[_Field, ...] = ()
+        is_array = field.is_array()
+        if field.is_struct_array():
+            below = _nulls_below(field.array_of, version)
+        elif field.is_struct():
+            below = _nulls_below(field, version)
+        elif not is_array and field.type_str not in ("string", "bytes", "records"):
+            continue
+        found.append(_Field(field.name, field.nullable_for_version_q(version), is_array, below))
+    return tuple(found)
+
+
+def _refuse_nulls(value: Any, fields: tuple[_Field, ...]) -> None:
+    for name, may_be_null, is_array, below in fields:
+        found = getattr(value, name)
+        if found is None:
+            if not may_be_null:
+                raise ValueError(f"{name} is null")
+        elif not is_array:
+            _refuse_nulls(found, below)
+        elif below:
+            for item in found:
+                _refuse_nulls(item, below)
+        elif None in found:
+            raise ValueError(f"null in {name}")
 
 
 def _skip_tags(frame: bytes, at: int) -> int:

@@ -216,16 +216,15 @@ def _answer(
 
 
 def _told(found: Found) -> tuple[int, int, int]:
-    partition = found.partition
-    if partition is None:
+    if found.partition is None or found.error:
         return found.error, -1, -1
-    return found.error, partition.log_end, partition.log_start
+    return found.error, found.partition.log_end, found.partition.log_start
 
 
 def _row(found: Found, told: tuple[int, int, int], data: bytes, committed: bool) -> dict[str, Any]:
     partition, span = found.partition, found.span
     aborted = None
-    if committed and partition is not None:
+    if committed and partition is not None and not found.error:
         until = min(partition.last_stable_offset, span.segment.next_offset) if span else -1
         aborted = [
             {"producer_id": each.producer_id, "first_offset": each.first_offset}
@@ -235,7 +234,7 @@ def _row(found: Found, told: tuple[int, int, int], data: bytes, committed: bool)
         "partition_index": found.key.partition,
         "error_code": told[0],
         "high_watermark": told[1],
-        "last_stable_offset": partition.last_stable_offset if partition is not None else -1,
+        "last_stable_offset": -1 if partition is None or told[0] else partition.last_stable_offset,
         "log_start_offset": told[2],
         "aborted_transactions": aborted,
         "records": wire.place(data),

@@ -23,7 +23,7 @@ async def handle(broker: Broker, call: Call) -> Answer:
     return wire.answer(
         call,
         error_code=NONE,
-        api_keys=_keys(call),
+        api_keys=[_row(key, api) for key, api in sorted(call.session.served.items())],
         throttle_time_ms=0,
         supported_features=[{"name": "transaction.version", "min_version": 0, "max_version": 2}],
         finalized_features_epoch=1,
@@ -41,15 +41,9 @@ async def handle(broker: Broker, call: Call) -> Answer:
 
 def refuse(call: Call) -> Answer:
     """Answer a version that is not served; the call is said to be of version 0."""
-    return wire.answer(call, error_code=UNSUPPORTED_VERSION, api_keys=_keys(call))
+    return wire.answer(call, error_code=UNSUPPORTED_VERSION, api_keys=[_row(API.key, API)])
 
 
-def _keys(call: Call) -> list[dict[str, Any]]:
-    return [
-        {
-            "api_key": key,
-            "min_version": 0 if key == PRODUCE else api.min,
-            "max_version": api.max,
-        }
-        for key, api in sorted(call.session.served.items())
-    ]
+def _row(key: int, api: Api) -> dict[str, Any]:
+    lowest = 0 if key == PRODUCE else api.min
+    return {"api_key": key, "min_version": lowest, "max_version": api.max}

@@ -592,7 +592,8 @@ async def test_a_lost_connection_is_tried_again_and_an_error_that_stays_is_raise
             await client.request("ListGroups", timeout_s=5)
 
         server.answers["ListGroups"] = lambda r: {"error_code": codes.REQUEST_TIMED_OUT}
-        with pytest.raises(BrokerError, match="REQUEST_TIMED_OUT"):
+        # the deadline may pass while an answer is under way: then that is what is told
+        with pytest.raises((BrokerError, KafkaTimeout), match=r"REQUEST_TIMED_OUT|not answered"):
             await client.request("ListGroups", timeout_s=0.2)
 
 
