@@ -101,6 +101,7 @@ class Broker:
             self._write_marker,
             sync_each=self.options.flush == "every",
             min_session_timeout_ms=self.options.min_session_timeout_ms,
+            on_write=self.flusher.nudge,
         )
         self.coordinators.start()
         if self.options.housekeeping_s:

@@ -531,6 +531,7 @@ async def test_faustc_consumers_share_a_topic_and_take_over_from_each_other(
         for partition in range(4):
             await producer.send_and_wait(topic, b"%d" % partition, partition=partition)
     options = {"group_id": group, "auto_offset_reset": "earliest", "enable_auto_commit": False}
+    options["heartbeat_interval_ms"] = 200
     async with Consumer(topic, bootstrap_servers=bootstrap, **options) as first:
         seen: dict[int, int] = {}
 
