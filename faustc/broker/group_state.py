@@ -156,6 +156,8 @@ class Group:
     # Who has not asked for its part of this generation yet.
     unsynced: set[str] = field(default_factory=set)
     rebalance: Timer | None = None
+    # What the journal knows: the last whole generation, not one that is being made.
+    recorded: list[Any] | None = None
 
     def move(self, to: State) -> None:
         """Change the state; a move that the table lacks is a bug of ours."""
@@ -296,7 +298,7 @@ class Group:
 
 
 def group_entry(group: Group) -> list[Any]:
-    """Return what the journal keeps of a group: its last whole generation."""
+    """Return what the journal keeps of a group whose generation is whole; note it as recorded."""
     members = [
         [
             m.member_id,
@@ -311,13 +313,15 @@ def group_entry(group: Group) -> list[Any]:
         for m in group.members.values()
     ]
     agreed = [group.protocol_type, group.protocol, group.leader]
-    return ["group", group.group_id, group.generation, *agreed, members]
+    group.recorded = ["group", group.group_id, group.generation, *agreed, members]
+    return group.recorded
 
 
 def group_of_entry(entry: list[Any]) -> Group:
     """Make the group that `group_entry` wrote down; its sessions are not running."""
     _, group_id, generation, protocol_type, protocol, leader, rows = entry
     group = Group(group_id, State.EMPTY, State.EMPTY, generation, protocol_type, protocol)
+    group.recorded = entry
     for member_id, instance_id, client_id, host, session_ms, rebalance_ms, protocols, own in rows:
         known = {name: b64decode(metadata) for name, metadata in protocols.items()}
         member = Member(

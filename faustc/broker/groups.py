@@ -90,8 +90,8 @@ class GroupCoordinator:
     def snapshot(self) -> Iterator[list[Any]]:
         """Yield entries from which the groups can be made again."""
         for group in self._groups.values():
-            if group.protocol_type is not None:
-                yield group_entry(group)
+            if group.recorded is not None:
+                yield group.recorded
 
     def start(self) -> None:
         """Begin the sessions of members that the journal knew; groups of mere offsets appear."""

@@ -645,6 +645,21 @@ def test_the_journal_is_rewritten_before_it_grows_without_end(clock, tmp_path, m
     assert member.heartbeat() == NONE
 
 
+def test_a_journal_rewritten_within_a_rebalance_knows_the_last_whole_generation(clock, tmp_path):
+    before = make(clock, tmp_path)
+    first, second = stable(before.groups, clock, {}, {})
+    fresh = Caller(before.groups, clock, group_id="new", needs_id=False)
+    fresh.join()
+    third = Caller(before.groups, clock)
+    third.join()
+    before._journal._rewrite()
+    before.close()
+    after = make(clock, tmp_path)
+    assert set(after.groups.find("g").members) == {first.told.member_id, second.told.member_id}
+    assert after.groups.find("g").state is State.STABLE
+    assert after.groups.find("new") is None
+
+
 def test_every_move_of_the_table_leads_to_a_state_and_dead_leads_nowhere():
     assert set(MOVES) == set(State)
     assert MOVES[State.DEAD] == frozenset()
