@@ -33,6 +33,8 @@ __all__ = ["Consumer", "RebalanceListener"]
 ISOLATION_LEVELS = {"read_uncommitted": 0, "read_committed": 1}
 # What stop() gives to the last commit and to leaving the group, all in all.
 STOP_S = 20.0
+# What leaving the group may still take when stop() itself is cancelled.
+HURRIED_S = 0.5
 
 OffsetArg = int | tuple[int, str] | OffsetAndMetadata
 T = TypeVar("T")
@@ -174,14 +176,15 @@ class Consumer(Assigned):
         client.add_topics(*subscription.topics, *(tp.topic for tp in subscription.by_hand or ()))
         try:
             await client.start(timeout_s)
+            client = self._running  # raises if stop() came meanwhile
             fetcher.start()
             self._fetcher_, self._committer_ = fetcher, committer
             subscription.apply_by_hand()
             await subscription.apply()
+            client = self._running
         except BaseException:
-            await fetcher.close()
-            await client.close()
             self._stopped = True
+            await self._release(client, fetcher)
             raise
         for work in (subscription.run(), committer.run()):
             task = asyncio.create_task(work)
@@ -202,7 +205,10 @@ class Consumer(Assigned):
         if self._stopped or self._client is None:
             return
         self._stopped = True
-        fetcher, committer = self._fetcher, self._committer
+        if self._fetcher_ is None:
+            await self._client.close()  # start() is under way, and does the rest
+            return
+        fetcher, committer = self._fetcher_, self._committer
         fetcher.ready.wake()
         try:
             for task in self._tasks:
@@ -216,8 +222,17 @@ class Consumer(Assigned):
         except TimeoutError:
             pass  # said by the group member; the group will find out by the session timeout
         finally:
-            await fetcher.close()
-            await self._client.close()
+            await self._release(self._client, fetcher)
+
+    async def _release(self, client: Client, fetcher: Fetcher) -> None:
+        """Give back what is still held; whoever is cancelled in stop() must not leave a member."""
+        try:
+            await self._subscription.close(HURRIED_S)
+        finally:
+            try:
+                await fetcher.close()
+            finally:
+                await client.close()
 
     async def __aenter__(self) -> Consumer:
         await self.start()

@@ -146,7 +146,8 @@ class GroupMember:
         try:
             await self._host.run(self._open, timeout_s)
         except BaseException:
-            await self._host.close()
+            self._stopped = True
+            await self._end(self._host)
             raise
 
     async def stop(self, timeout_s: float = 30.0) -> None:
@@ -163,7 +164,16 @@ class GroupMember:
         except FaustError as exc:
             logger.warning("group %s: not left cleanly: %s", self._terms.group_id, exc)
         finally:
-            await self._host.close()
+            await self._end(self._host)
+
+    async def _end(self, host: LoopThread | SameLoop) -> None:
+        """Give back sockets and thread, whatever became of the membership."""
+        try:
+            await host.run(self._disconnect)
+        except NotReady:
+            pass  # the thread is gone, and its sockets with it
+        finally:
+            await host.close()
 
     async def _open(self, timeout_s: float) -> None:
         client = Client(self._bootstrap, **self._at_home(self._options))
@@ -182,6 +192,8 @@ class GroupMember:
             membership.subscribe(*self._wants)
             if self._wants[1] is not None:
                 await client.refresh(timeout_s)
+            if self._stopped:  # while we connected: nobody would close what we keep from here on
+                raise NotReady("the group member was stopped while it started")
         except BaseException:
             await client.close()
             raise
@@ -202,8 +214,13 @@ class GroupMember:
         return {**options, "security": security.with_tokens_from(provide)}
 
     async def _close(self, timeout_s: float) -> None:
-        if self._membership is not None:
-            await self._membership.leave(timeout_s)
+        try:
+            if self._membership is not None:
+                await self._membership.leave(timeout_s)
+        finally:
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
         if self._client is not None:
             await self._client.close()
 

@@ -155,7 +155,10 @@ class LoopThread:
         if self._thread.ident is None:
             self.loop.close()
             return
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        try:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        except RuntimeError:
+            pass  # it is closed: the thread is about to end
         here = asyncio.get_running_loop()
         give_up_at = here.time() + timeout_s
         while self._thread.is_alive():

@@ -118,6 +118,15 @@ class Membership:
         if self.state in (State.LEAVING, State.LEFT):
             return
         self._standing.move(State.LEAVING)
+        try:
+            await self._leave(deadline)
+        finally:
+            for task in self._tasks:  # those that an interrupted leave has not ended
+                task.cancel()
+        self.generation, self.member_id = -1, ""
+        self._standing.move(State.LEFT)
+
+    async def _leave(self, deadline: Deadline) -> None:
         live, _, tell = self._tasks or (None, None, None)
         if live is not None:
             await _cancel([live])  # the heart beats on while the user lets go
@@ -129,8 +138,6 @@ class Membership:
                 logger.warning("%s: leaves without %s", self._standing.label, awaited)
         await _cancel(self._tasks)
         await self._say_goodbye("the consumer is closed", max(deadline.left(), 0.5))
-        self.generation, self.member_id = -1, ""
-        self._standing.move(State.LEFT)
 
     def polled(self) -> None:
         """Wake up a member that had stalled; called after `last_poll` was set."""

@@ -63,6 +63,8 @@ class Sender:
         """Get a producer id if one is needed, and begin."""
         if self._persona.wanted:
             await self._become_somebody(timeout_s)
+        if self._closed:  # meanwhile: nobody would end what begins here
+            raise ProducerClosed("the producer was stopped while it started")
         self._client.on_metadata.append(self._on_metadata)
         self.spawn(self._keep_time(), "producer timekeeper")
 
