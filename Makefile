@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard faustc/_native/*.pyx faustc/_native/*.pxd faustc/_native/*.[h] faustc/_native/crc32c.c)
 
-.PHONY: help demo test test-wire-3.9 test-kafka asan lint format types bench build clean check-python check-kafka
+.PHONY: help demo demo-kafka test test-wire-3.9 test-kafka asan lint format types bench build clean check-python check-kafka
 help:           ## list the commands
 	@grep -E '^[a-z.0-9-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
@@ -31,8 +31,11 @@ build: $(VENV)/.built  ## make the virtual environment and compile the extension
 check-kafka: build
 	@$(BIN)/python -m tests.kafka_cluster check
 
-demo: build check-kafka  ## start Kafka and count the words of the standard library on it
+demo: build     ## count the words of the standard library on the embedded broker
 	$(BIN)/python -m examples.demo
+
+demo-kafka: build check-kafka  ## the same on a real Kafka
+	$(BIN)/python -m examples.demo --kafka
 
 test: build     ## run the whole suite, on a real Kafka where Java and Maven are there
 	$(BIN)/python -m pytest -q
