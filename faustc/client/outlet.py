@@ -182,10 +182,14 @@ class Outlet:
 
     def _look_again_at(self, due: float) -> None:
         if self._timer is not None:
-            if not self._timer.cancelled() and self._loop.time() <= self._timer.when() <= due:
+            if self._timer.when() <= due:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self.poke)
+        self._timer = self._loop.call_at(due, self._due)
+
+    def _due(self) -> None:
+        self._timer = None  # by the clock alone, one that has just fired may seem to come yet
+        self.poke()
 
     def _ship(
         self, connection: BrokerConnection, chosen: list[tuple[Lane, Parcel]], now: float
