@@ -16,6 +16,7 @@ DOORS = {
     "command": "faustc.cli.base:command_of",  # @app.command()
     "Worker": "faustc.worker:Worker",  # app.Worker()
     "embedded": "faustc.broker.launcher:attach",  # broker="embedded://"
+    "test_app": "faustc.testing.harness:AppTest",  # app.test_context()
     "test_agent": "faustc.testing.agent:wrap",  # agent.test_context()
 }
 

@@ -409,6 +409,13 @@ class App(Service):
         """Make a Worker that runs this app in a process of its own."""
         return door("Worker")(self, **options)
 
+    def test_context(self, **options: Any) -> Any:
+        """Run it against a broker in memory: `async with app.test_context() as t`.
+
+        See faustc.testing.AppTest.
+        """
+        return door("test_app")(self, **options)
+
     def main(self) -> NoReturn:
         """Run the command line with this app, then exit; for scripts."""
         door("main")(self)

@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections.abc import Callable, Collection
 from typing import Any
+from weakref import WeakSet
 
 from faustc.auth import client_options
 from faustc.channels import Channel, Feed
@@ -41,6 +42,7 @@ class Runner:
         self.home = Home(self._moved)
         self._engine: Engine | None = None
         self._readers: dict[Reader, Channel] = {}
+        self.feeds: WeakSet[Feed] = WeakSet()  # what agents and streams read in memory
         self._undecodable = UndecodableLog()
 
     # -- the engine and its loop -------------------------------------------------------
@@ -64,6 +66,13 @@ class Runner:
                     )
                 engine = self._engine
         return engine
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is an engine, if only to send, on a loop that runs."""
+        loop = self.home.loop
+        running = loop is not None and loop.is_running()
+        return running and self._engine is not None and not self._engine.stopping
 
     @property
     def rebalancing(self) -> bool:
@@ -176,7 +185,9 @@ class Runner:
                 max_messages=channel.given_maxsize,
                 tracked=channel.acks,
             )
-        return channel.open_feed()
+        feed = channel.open_feed()
+        self.feeds.add(feed)
+        return feed
 
     async def open_reader(self, channel: Channel) -> Reader | Feed:
         """Begin to read a channel for a stream of its own; the app has to be running."""

@@ -98,6 +98,11 @@ class Stream:
         """The message whose event the body has not come back from; None between two."""
         return self._message
 
+    @property
+    def busy(self) -> bool:
+        """Whether an event is in hand, or some are collected for a list."""
+        return self._message is not None or bool(self._buffer)
+
     def finish(self) -> bool:
         """Acknowledge what is in hand: its body came back, or was given up."""
         message, self._message, self._event, self._value = self._message, None, None, None

@@ -91,7 +91,7 @@ class Topic(Channel):
         self.allow_empty = allow_empty
         self.has_prefix = has_prefix
         self._encoders: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None = None
-        self._checked = False
+        self._declared_by: Any = None  # the engine that has seen to it that it exists
 
     @property
     def label(self) -> str:
@@ -157,14 +157,13 @@ class Topic(Channel):
         await self.app.runner.home.run(self._declare)
 
     async def maybe_declare(self) -> None:
-        """Like declare, but looks once only."""
-        if not self._checked:
-            await self.declare()
+        """Like declare: which looks once only, in each run of the app."""
+        await self.declare()
 
     async def _declare(self) -> None:
         engine = await self.app.runner.sending_engine()
         await engine.declare(self.specs())
-        self._checked = True
+        self._declared_by = engine
 
     # -- keys and values ---------------------------------------------------------------
 
@@ -277,7 +276,7 @@ class Topic(Channel):
         self, key: bytes | None, value: bytes | None, options: dict[str, Any]
     ) -> Any:
         engine = await self.app.runner.sending_engine()
-        if not self._checked:
+        if self._declared_by is not engine:
             await self._declare()
         engine.counters.messages_sent_total += 1
         return await engine.producer.send(self.name, value, key=key, **options)
@@ -314,7 +313,7 @@ class Topic(Channel):
 
     async def _send_many_here(self, values: list[bytes | None], options: dict[str, Any]) -> Any:
         engine = await self.app.runner.sending_engine()
-        if not self._checked:
+        if self._declared_by is not engine:
             await self._declare()
         engine.counters.messages_sent_total += len(values)
         return await engine.producer.send_many(self.name, values, **options)

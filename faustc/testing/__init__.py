@@ -11,12 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faustc.testing.agent import AgentTestWrapper
+    from faustc.testing.faults import Faults
+    from faustc.testing.harness import AppTest, Received
+    from faustc.testing.memory import MemoryBroker
+    from faustc.testing.strict import StrictLoop
     from faustc.testing.virtualtime import VirtualTime, virtual_time
 
-__all__ = ["AgentTestWrapper", "VirtualTime", "virtual_time"]
+__all__ = [
+    "AgentTestWrapper",
+    "AppTest",
+    "Faults",
+    "MemoryBroker",
+    "Received",
+    "StrictLoop",
+    "VirtualTime",
+    "virtual_time",
+]
 
 _PLACES = {
     "AgentTestWrapper": "faustc.testing.agent",
+    "AppTest": "faustc.testing.harness",
+    "Faults": "faustc.testing.faults",
+    "MemoryBroker": "faustc.testing.memory",
+    "Received": "faustc.testing.harness",
+    "StrictLoop": "faustc.testing.strict",
     "VirtualTime": "faustc.testing.virtualtime",
     "virtual_time": "faustc.testing.virtualtime",
 }

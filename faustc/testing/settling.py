@@ -1,0 +1,84 @@
+"""What an app has yet to do before nothing is left of the messages sent so far."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from faustc.testing.memory import MemoryBroker
+from faustc.types import TopicPartition
+
+__all__ = ["unsettled"]
+
+
+async def unsettled(app: Any, broker: MemoryBroker) -> list[str]:
+    """Flush, commit, and name what is left to be done; an empty list means nothing is.
+
+    Raises what the flush does. Nothing that an app does is announced beforehand, so a
+    list is empty only if no log grew while we looked.
+    """
+    engine = app.runner.engine
+    # Those who have just been woken are to have their turn before anybody looks.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await engine.flush()
+    before = _ends(engine, broker)
+    missing = _in_memory(app)
+    if engine.consumer is None:
+        return missing
+    if not broker.members(app.conf.id):
+        return [f"group {app.conf.id} is rebalancing", *missing]
+    missing += await _to_read(engine, before)
+    if missing:
+        return missing
+    if not await engine.commit():
+        return ["the offsets are not committed yet"]
+    grown = [tp for tp, end in _ends(engine, broker).items() if end != before.get(tp)]
+    return [f"{tp.topic}/{tp.partition} has grown" for tp in grown] + _in_memory(app)
+
+
+def _ends(engine: Any, broker: MemoryBroker) -> dict[TopicPartition, int]:
+    return {
+        partition.tp: partition.log_end
+        for topic in engine.assignment.topics
+        for partition in broker.partitions(topic)
+    }
+
+
+async def _to_read(engine: Any, ends: dict[TopicPartition, int]) -> list[str]:
+    missing = []
+    for tp, end in ends.items():
+        where = f"{tp.topic}/{tp.partition}"
+        if tp not in engine.assignment.partitions:
+            if tp in engine.consumer.assignment():
+                missing.append(f"{where} is being assigned")
+            continue  # another member's
+        position = await engine.consumer.position(tp)
+        if position < end:
+            missing.append(f"{where} is read up to {position} of {end}")
+        for reader in engine.assignment.readers():
+            inbox = reader.inbox(tp)
+            if inbox is None:
+                continue
+            if inbox.count:
+                missing.append(f"{reader.name} has {inbox.count} messages of {where} to take")
+            if inbox.ledger.outstanding:
+                at = inbox.ledger.position
+                missing.append(
+                    f"{reader.name} has {inbox.ledger.outstanding} events of {where} in hand, "
+                    f"the first at offset {at}"
+                )
+    return missing
+
+
+def _in_memory(app: Any) -> list[str]:
+    """Name the readers of channels in memory that have something left."""
+    missing = []
+    for feed in app.runner.feeds:
+        if feed.closed:
+            continue
+        if len(feed):
+            missing.append(f"{feed.name} has {len(feed)} messages to be taken")
+        if any(stream.busy for stream in feed.holders):
+            missing.append(f"an event of {feed.name} is in hand")
+    return missing
