@@ -42,6 +42,7 @@ class BatchBuilder:
         keys: Sequence[Buffer | None] | None,
         timestamp_ms: int,
         start: int = 0,
+        headers: HeadersArg = None,
     ) -> int: ...
     def set_producer_state(
         self, producer_id: int, producer_epoch: int, base_sequence: int

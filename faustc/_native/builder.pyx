@@ -209,12 +209,12 @@ cdef class BatchBuilder:
         return self.put_with_headers(key, value, timestamp_ms, headers)
 
     def append_many(
-        self, values, keys, int64_t timestamp_ms, Py_ssize_t start=0
+        self, values, keys, int64_t timestamp_ms, Py_ssize_t start=0, headers=None
     ) -> int:
         """Write values[start:] until the batch is full; return how many were written.
 
         values is a sequence of bytes-like or None, keys one of the same length
-        or None for no keys; all get timestamp_ms and no headers. Raises as
+        or None for no keys; all get timestamp_ms and the same headers. Raises as
         append() does, and then none of them is written.
         """
         cdef object vs = PySequence_Fast(values, b"values must be a sequence")
@@ -226,13 +226,18 @@ cdef class BatchBuilder:
         cdef Py_ssize_t size_bytes = self.size_bytes
         cdef int64_t base_timestamp = self.base_timestamp
         cdef int64_t max_timestamp = self.max_timestamp
+        cdef Writer encoded
+        cdef const uint8_t *headers_at = &NO_HEADERS
+        cdef Py_ssize_t headers_size = 1
+        if headers:
+            encoded = Writer.__new__(Writer, 256)   # ours until we return: headers_at points in
+            encode_headers(encoded, headers)
+            headers_at = encoded.data
+            headers_size = encoded.size
         if keys is not None:
             ks = PySequence_Fast(keys, b"keys must be a sequence or None")
             if PySequence_Fast_GET_SIZE(ks) != PySequence_Fast_GET_SIZE(vs):
-                raise ValueError(
-                    f"{PySequence_Fast_GET_SIZE(vs)} values,"
-                    f" {PySequence_Fast_GET_SIZE(ks)} keys"
-                )
+                raise ValueError(f"{len(vs)} values, {len(ks)} keys")
         if start < 0 or start > PySequence_Fast_GET_SIZE(vs):
             raise ValueError(f"start {start} of {PySequence_Fast_GET_SIZE(vs)} values")
         i = start
@@ -248,7 +253,7 @@ cdef class BatchBuilder:
                         key = to_bytes(key, "keys", i)
                 if value is not None and not PyBytes_Check(value):
                     value = to_bytes(value, "values", i)
-                if self.put(key, value, timestamp_ms, &NO_HEADERS, 1) < 0:
+                if self.put(key, value, timestamp_ms, headers_at, headers_size) < 0:
                     break
                 i += 1
         except BaseException:
@@ -460,14 +465,9 @@ cdef bytes to_bytes(object data, str argument, Py_ssize_t index):
 
 cdef int encode_headers(Writer w, object headers) except -1:
     """Write the count and then each header, as DefaultRecord has them."""
-    cdef object pairs
-    cdef object name
-    cdef object value
-    cdef object pair
+    cdef object pairs, pair, name, value
     cdef const char *text
-    cdef Py_ssize_t size
-    cdef Py_ssize_t i
-    cdef Py_ssize_t count
+    cdef Py_ssize_t size, i, count
     if isinstance(headers, (list, tuple)):
         pairs = list(headers)           # ours alone: it cannot change under the loop
     elif isinstance(headers, Mapping):

@@ -201,7 +201,7 @@ def decode_produce(body, int version, *, topic_names=None) -> ProduceResponse:
     CorruptFrame for bytes that are no such answer, ValueError for another version.
     """
     cdef bint flexible = check_version(version)
-    cdef bytes frame = body if type(body) is bytes else bytes(body)
+    cdef bytes frame = body if type(body) is bytes else bytes(memoryview(body))
     cdef Cursor c
     cdef ProduceResponse answer = ProduceResponse.__new__(ProduceResponse)
     cdef Py_ssize_t topics, partitions

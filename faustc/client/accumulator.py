@@ -120,9 +120,11 @@ class Accumulator:
         to: Lane | None,
         values: Sequence[bytes | None],
         keys: Sequence[bytes | None] | None,
+        headers: HeadersArg = None,
     ) -> None:
         """Put messages into one lane, or where keyless ones go; raises as `append`."""
         start, total = 0, len(values)
+        overhead = OVERHEAD + _size_of_headers(headers)
         deadline = Deadline(self.max_block_s)
         while start < total:
             lane = to or lanes.sticky
@@ -130,13 +132,15 @@ class Accumulator:
             if parcel is None or parcel.builder is None:
                 # Only the first message of a batch may be larger than a batch: no other
                 # has to be looked at.
-                size = OVERHEAD + _size(values[start]) + (_size(keys[start]) if keys else 0)
+                size = overhead + _size(values[start]) + (_size(keys[start]) if keys else 0)
                 self.check(size, lanes.topic)
                 await self._open(lanes, lane, size, deadline)
                 continue
             first = parcel.builder.count
             try:
-                taken = parcel.builder.append_many(values, keys, deliveries.timestamp_ms, start)
+                taken = parcel.builder.append_many(
+                    values, keys, deliveries.timestamp_ms, start, headers
+                )
             except BaseException:
                 self._discard_empty(lane)
                 raise

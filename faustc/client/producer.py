@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import time
 from typing import Self, Unpack
 
@@ -317,16 +317,27 @@ class Producer:
         values: Sequence[bytes | None],
         *,
         keys: Sequence[bytes | None] | None = None,
+        headers: HeadersArg = None,
         partition: int | None = None,
         timestamp_ms: int | None = None,
     ) -> Deliveries:
         """Put many messages on their way with one call; return one promise for all of them.
 
-        All get the same timestamp and no headers. With keys (as many as values), each
+        All get the same timestamp and headers. With keys (as many as values), each
         goes where `send` would bring it; within a partition they keep their order.
         Raises as `send` does: then some of them may be on their way already, and
         failures of those are reported by `flush`.
+
+        Awaiting what it returns waits until all are written, and gives one `Written`
+        (partition, first offset, how many) for each run of messages that landed
+        together; it raises DeliveryFailed if any was given up:
+
+            deliveries = await producer.send_many("orders", [b"1", b"2"])
+            for run in await deliveries:
+                print(run.topic_partition, run.offset, run.messages)
         """
+        if headers:  # ours from here on: the caller may change his while we wait for room
+            headers = tuple(headers.items() if isinstance(headers, Mapping) else headers)
         if timestamp_ms is None:
             timestamp_ms = int(time() * 1000)
         try:
@@ -339,17 +350,17 @@ class Producer:
         if keys is not None and len(keys) != len(values):
             raise ValueError(f"{len(values)} values, {len(keys)} keys")
         if partition is not None:
-            await append_many(deliveries, lanes, lanes.lane(partition), values, keys)
+            await append_many(deliveries, lanes, lanes.lane(partition), values, keys, headers)
         elif self._partitioner is not None:
             for lane, (some, some_keys) in lanes.deal(self._partitioner, values, keys).items():
-                await append_many(deliveries, lanes, lane, some, some_keys)
+                await append_many(deliveries, lanes, lane, some, some_keys, headers)
         elif keys is None:
-            await append_many(deliveries, lanes, None, values, None)
+            await append_many(deliveries, lanes, None, values, None, headers)
         else:
             for number, dealt in enumerate(scatter(values, keys, lanes.size)):
                 if dealt is not None:
                     to = lanes.lanes[number] if number < lanes.size else None
-                    await append_many(deliveries, lanes, to, *dealt)
+                    await append_many(deliveries, lanes, to, *dealt, headers)
         return deliveries
 
     async def flush(self, timeout_s: float | None = None) -> None:

@@ -24,6 +24,7 @@ OUT_OF_ORDER, DUPLICATE, OLD_EPOCH = 45, 46, 47
 class Written(NamedTuple):
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 @dataclass
@@ -68,7 +69,7 @@ class PartitionLog:
             if known is None or epoch > known.epoch:
                 known = self.producers[pid] = _Known(epoch)
             known.batches.append((first, last, base))
-        self.messages += [Written(record.key, record.value) for record in records]
+        self.messages += [Written(r.key, r.value, tuple(r.headers)) for r in records]
         return 0, base
 
     def forget(self) -> None:

@@ -64,7 +64,28 @@ async def test_messages_arrive_with_every_version(
         bulk = await (await producer.send_many(TOPIC, [b"a", None], keys=[None, b"b"]))
     assert (first.offset, first.timestamp, first.timestamp_type) == (0, 123, 0)
     assert [(run.offset, run.messages) for run in bulk] in ([(1, 2)], [(1, 1), (2, 1)])
-    assert sorted(broker.logs[0].messages[1:], key=str) == [(None, b"a"), (b"b", None)]
+    assert sorted(broker.logs[0].messages[1:], key=str) == [(None, b"a", ()), (b"b", None, ())]
+
+
+async def test_many_messages_may_have_headers_in_common(server: WireServer) -> None:
+    broker = ProduceBroker(server, partitions=3)
+    headers: dict[str, bytes | None] = {"from": b"here", "none": None}
+    expected = tuple(headers.items())
+    values = [b"%d" % n * 50 for n in range(200)]
+    async with producing(server, buffer_memory=20_000, max_batch_size=4_000) as producer:
+        keys = [b"%d" % n for n in range(200)]
+        sending = asyncio.create_task(producer.send_many(TOPIC, values, keys=keys, headers=headers))
+        await until(lambda: any(log.messages for log in broker.logs))
+        headers["from"] = b"elsewhere"  # ours: what is under way is not changed by it
+        deliveries = await sending
+        assert sum(run.messages for run in await deliveries) == len(deliveries) == 200
+        await producer.send_many(TOPIC, [b"in one"], partition=1, headers=[("n", b"1")] * 2)
+        with pytest.raises(MessageTooLarge):
+            await producer.send_many(TOPIC, [b""], headers={"n": b"x" * 20_000})
+    written = [message for log in broker.logs for message in log.messages]
+    assert broker.logs[1].messages[-1].headers == (("n", b"1"), ("n", b"1"))
+    assert {m.headers for m in written if m.value != b"in one"} == {expected}
+    assert sorted(m.value for m in written if m.value != b"in one") == sorted(values)
 
 
 async def test_partitions_of_a_leader_share_a_request(server: WireServer) -> None:
@@ -81,21 +102,22 @@ async def test_partitions_of_a_leader_share_a_request(server: WireServer) -> Non
 async def test_a_message_goes_at_once_and_linger_makes_it_wait(server: WireServer) -> None:
     broker = ProduceBroker(server)
     async with producing(server) as producer:
-        await producer.send_and_wait(TOPIC, b"warm")
-        began = time.monotonic()
-        await producer.send_and_wait(TOPIC, b"at once")
-        assert time.monotonic() - began < 0.1
+        fastest = 1.0
+        for _ in range(10):  # the fastest of them tells, on a busy machine too
+            began = time.monotonic()
+            await producer.send_and_wait(TOPIC, b"at once")
+            fastest = min(fastest, time.monotonic() - began)
+        assert fastest < 0.1
     async with producing(server, linger_ms=200) as producer:
         await producer.partitions_for(TOPIC)
         began = time.monotonic()
         one, two = await producer.send(TOPIC, b"1"), await producer.send(TOPIC, b"2")
         await asyncio.gather(one, two)
-        assert 0.19 < time.monotonic() - began < 1
-        began = time.monotonic()
+        assert time.monotonic() - began > 0.19
+    async with producing(server, linger_ms=60_000) as producer:
         await producer.send(TOPIC, b"3")
-        await producer.flush()
-        assert time.monotonic() - began < 0.15, "flush does not linger"
-    assert len(broker.requests) == 4
+        await asyncio.wait_for(producer.flush(), 20)  # which does not linger
+    assert len(broker.requests) == 12
 
 
 async def test_an_application_may_partition_by_itself(server: WireServer) -> None:
@@ -372,7 +394,7 @@ async def test_a_silent_broker_ends_in_a_timeout_and_later_messages_get_through(
         began = time.monotonic()
         with pytest.raises(DeliveryFailed, match=r"t/0: not acknowledged within 0.4 s") as caught:
             await producer.send_and_wait(TOPIC, b"written, but who knows")
-        assert 0.35 < time.monotonic() - began < 1.5
+        assert 0.35 < time.monotonic() - began < 10
         assert isinstance(caught.value.__cause__, KafkaTimeout)
         broker.fate = lambda: "answer"
         assert (await producer.send_and_wait(TOPIC, b"2")).offset == 2

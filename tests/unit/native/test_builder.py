@@ -109,20 +109,25 @@ def test_uncompressed_batches_are_the_bytes_that_others_write(messages: list[Row
     keys=st.none() | st.lists(data, min_size=60, max_size=60),
     max_bytes=st.integers(1, 4000),
     start=st.integers(0, 60),
+    headers=st.none() | st.lists(st.tuples(st.text(max_size=4), data), max_size=3),
 )
 def test_many_at_once_is_the_same_as_one_by_one(
-    values: list[bytes | None], keys: list[bytes | None] | None, max_bytes: int, start: int
+    values: list[bytes | None],
+    keys: list[bytes | None] | None,
+    max_bytes: int,
+    start: int,
+    headers: list[tuple[str, bytes | None]] | None,
 ) -> None:
     start = min(start, len(values))
     keys = keys if keys is None else keys[: len(values)]
     one_by_one = BatchBuilder(max_bytes=max_bytes)
     taken = 0
     for i in range(start, len(values)):
-        if one_by_one.append(keys[i] if keys else None, values[i], NOW) < 0:
+        if one_by_one.append(keys[i] if keys else None, values[i], NOW, headers) < 0:
             break
         taken += 1
     at_once = BatchBuilder(max_bytes=max_bytes)
-    assert at_once.append_many(values, keys, NOW, start) == taken
+    assert at_once.append_many(values, keys, NOW, start, headers) == taken
     assert at_once.count == one_by_one.count == taken
     assert at_once.size_bytes == one_by_one.size_bytes
     if taken:
@@ -288,6 +293,7 @@ def test_a_header_may_come_twice() -> None:
         (lambda b: b.append(None, b"", NOW, {"a": b"", b"b": b""}), r"headers\[1\] must be str"),
         (lambda b: b.append(None, b"", NOW, {"a": "b"}), "value of header 'a' must be bytes-like"),
         (lambda b: b.append_many([b"", "x"], None, NOW), r"values\[1\] must be bytes-like"),
+        (lambda b: b.append_many([b""], None, NOW, 0, [("n", 1)]), "the value of header 'n'"),
         (lambda b: b.append_many([b""], [1], NOW), r"keys\[0\] must be bytes-like"),
         (lambda b: b.append_many(5, None, NOW), "values must be a sequence"),
         (lambda b: b.append_many([], 5, NOW), "keys must be a sequence"),
