@@ -71,7 +71,7 @@ class GroupLeader:
             raise codes.error_for(codes.INCONSISTENT_GROUP_PROTOCOL, repr(joined.protocol))
         counts = {topic: count for topic, count in self._shared.items() if count}
         return {
-            member: wire.encode_assignment(share.partitions, share.user_data or b"")
+            member: wire.encode_assignment(share)
             for member, share in assignor.assign(members, counts).items()
         }
 
@@ -82,14 +82,7 @@ class GroupLeader:
             # One broken member must not stop the others from reading.
             logger.error("group %s: %s is left out: %s", self._group_id, member_id, exc)
             return Subscription(())
-        return Subscription(
-            said.topics,
-            said.user_data or None,
-            frozenset(said.owned),
-            said.generation,
-            said.rack,
-            instance_id,
-        )
+        return said._replace(group_instance_id=instance_id)
 
 
 def _count(cluster: Cluster, topic: str, otherwise: int) -> int:

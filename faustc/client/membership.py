@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 from faustc.client import codes, wire
-from faustc.client.assignors import Assignment, Assignor
+from faustc.client.assignors import Assignment, Assignor, Subscription
 from faustc.client.backoff import Backoff, Deadline
 from faustc.client.client import Client
 from faustc.client.cluster import Cluster
@@ -274,10 +274,10 @@ class Membership:
         topics = tuple(sorted(self.topics))
         protocols = []
         for assignor in self._assignors.values():
-            subscription = wire.Subscription(
+            subscription = Subscription(
                 topics=topics,
-                user_data=assignor.user_data(topics, self._claimed, self.generation) or b"",
-                owned=tuple(sorted(self._claimed)),
+                user_data=assignor.user_data(topics, self._claimed, self.generation),
+                owned=self._claimed,
                 generation=self.generation if self._claimed else -1,
                 rack=self._terms.rack,
             )
@@ -304,11 +304,11 @@ class Membership:
         timeout_s = self._terms.request_timeout_ms / 1000
         return await self._leader.share_out(joined, self._wanted, timeout_s)
 
-    def _take(self, joined: Joined, assigned: wire.Assigned) -> None:
+    def _take(self, joined: Joined, assigned: Assignment) -> None:
         target = frozenset(assigned.partitions)
         assignor = self._assignors.get(joined.protocol)
         if assignor is not None:
-            share = Assignment(tuple(sorted(target)), assigned.user_data or None)
+            share = assigned._replace(partitions=tuple(sorted(target)))
             assignor.assigned(share, joined.generation)
         logger.info(
             "%s: generation %d%s, %s: %s",

@@ -19,6 +19,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from faustc.client.assignors import Assignment, Subscription
 from faustc.client.codes import UNSUPPORTED_VERSION
 from faustc.exceptions import CorruptFrame, UnsupportedVersion
 from faustc.types import TopicPartition
@@ -290,23 +291,6 @@ SUBSCRIPTION_VERSION = 3  # generation (KIP-792) and rack (KIP-881)
 ASSIGNMENT_VERSION = 1
 
 
-class Subscription(NamedTuple):
-    """What one member of a group wants, and what it owned before; generation -1 is none."""
-
-    topics: tuple[str, ...]
-    user_data: bytes = b""
-    owned: tuple[TopicPartition, ...] = ()
-    generation: int = -1
-    rack: str | None = None
-
-
-class Assigned(NamedTuple):
-    """What the leader of a group gave to one member."""
-
-    partitions: tuple[TopicPartition, ...]
-    user_data: bytes = b""
-
-
 def encode_subscription(subscription: Subscription, version: int = SUBSCRIPTION_VERSION) -> bytes:
     """Return the blob that goes into JoinGroup as a protocol's metadata."""
     cls = _consumer_protocol("ConsumerProtocolSubscription")
@@ -315,7 +299,7 @@ def encode_subscription(subscription: Subscription, version: int = SUBSCRIPTION_
             version=version,
             topics=list(subscription.topics),
             user_data=subscription.user_data or None,
-            owned_partitions=_by_topic(subscription.owned),
+            owned_partitions=_by_topic(sorted(subscription.owned)),
             generation_id=subscription.generation,
             rack_id=subscription.rack,
         ).encode()
@@ -323,35 +307,36 @@ def encode_subscription(subscription: Subscription, version: int = SUBSCRIPTION_
 
 
 def decode_subscription(blob: bytes) -> Subscription:
-    """Return what a member wrote, at any version; raises CorruptFrame."""
+    """Return what a member wrote, at any version, without its instance id; raises CorruptFrame."""
     found = _decode_blob("ConsumerProtocolSubscription", blob)
     return Subscription(
         topics=tuple(found.topics or ()),
-        user_data=bytes(found.user_data or b""),
-        owned=_flat(found.owned_partitions),
+        user_data=bytes(found.user_data) if found.user_data else None,
+        owned=frozenset(_flat(found.owned_partitions)),
         generation=found.generation_id,
         rack=found.rack_id,
     )
 
 
-def encode_assignment(partitions: Iterable[TopicPartition], user_data: bytes = b"") -> bytes:
+def encode_assignment(assignment: Assignment) -> bytes:
     """Return the blob that goes into SyncGroup for one member."""
     cls = _consumer_protocol("ConsumerProtocolAssignment")
     return bytes(
         cls(
             version=ASSIGNMENT_VERSION,
-            assigned_partitions=_by_topic(partitions),
-            user_data=user_data or None,
+            assigned_partitions=_by_topic(assignment.partitions),
+            user_data=assignment.user_data or None,
         ).encode()
     )
 
 
-def decode_assignment(blob: bytes) -> Assigned:
+def decode_assignment(blob: bytes) -> Assignment:
     """Return what the leader gave us, nothing for an empty blob; raises CorruptFrame."""
     if not blob:
-        return Assigned(())
+        return Assignment(())
     found = _decode_blob("ConsumerProtocolAssignment", blob)
-    return Assigned(_flat(found.assigned_partitions), bytes(found.user_data or b""))
+    user_data = bytes(found.user_data) if found.user_data else None
+    return Assignment(_flat(found.assigned_partitions), user_data)
 
 
 def _consumer_protocol(name: str) -> Any:
