@@ -22,6 +22,9 @@ LATEST = -1
 
 CONSUMER = -1  # the replica id of those who are no replica
 ATTEMPT_S = 10.0  # one leader that does not answer must not use up the whole deadline
+# What background look-ups give a leader at first, doubled with each attempt: one that hangs
+# is found out before another may lead, one that is only slow gets its time.
+FIRST_ATTEMPT_S = 2.5
 
 
 class ListedOffset(NamedTuple):

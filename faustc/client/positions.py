@@ -163,7 +163,7 @@ class Positions:
             self._client,
             {tp: cursor.reset_to for tp, cursor in wanted.items()},
             isolation_level=self._isolation_level,
-            timeout_s=offsets.ATTEMPT_S,
+            timeout_s=_patience(wanted.values()),
         )
 
     def _list_came(self, cursor: Cursor, answer: offsets.ListedOffset) -> None:
@@ -177,7 +177,7 @@ class Positions:
         return await offsets.epoch_ends_once(
             self._client,
             {tp: cursor.fetch_epoch for tp, cursor in wanted.items()},
-            timeout_s=offsets.ATTEMPT_S,
+            timeout_s=_patience(wanted.values()),
         )
 
     def _check_came(self, cursor: Cursor, answer: offsets.EpochEnd) -> None:
@@ -195,3 +195,9 @@ class Positions:
                 answer.end_offset,
             )
             cursor.truncated(answer.end_offset, answer.leader_epoch)
+
+
+def _patience(cursors: Iterable[Cursor]) -> float:
+    """Return how long a leader may take to answer: longer for those that waited in vain before."""
+    attempts = max(cursor.backoff.attempts for cursor in cursors)
+    return min(offsets.FIRST_ATTEMPT_S * 2.0 ** min(attempts, 8), offsets.ATTEMPT_S)

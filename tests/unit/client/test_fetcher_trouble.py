@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from faustc.client import codes
+from faustc.client import codes, offsets
 from faustc.exceptions import BrokerError, CorruptFrame, OffsetOutOfRange
 from tests.unit.client.fetch_server import FetchServer
 from tests.unit.client.fetching import T0, T1, numbered, reading, take
@@ -150,6 +150,17 @@ async def test_a_topic_that_we_may_not_see_is_an_error_not_silence(by_hand):
                 consumer.subscribe(["t"])
             with pytest.raises(BrokerError, match="TOPIC_AUTHORIZATION_FAILED"):
                 await take(consumer, 1)
+
+
+async def test_a_leader_that_hangs_over_a_position_is_asked_again_soon(monkeypatch):
+    monkeypatch.setattr(offsets, "FIRST_ATTEMPT_S", 0.3)
+    async with FetchServer(("t", 1)) as server:
+        server.append(T0, b"a")
+        answer, silent = server.answers["ListOffsets"], [None, None]
+        server.answers["ListOffsets"] = lambda r: silent.pop() if silent else answer(r)
+        async with reading(server, T0) as consumer:
+            assert await take(consumer, 1) == [b"a"]
+        assert len(server.seen("ListOffsets")) == 3
 
 
 # --- offsets that the log does not have ---
