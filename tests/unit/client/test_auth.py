@@ -133,20 +133,18 @@ async def test_a_server_that_does_not_prove_itself_is_refused(final, reason):
 
 async def test_the_most_iterations_that_are_taken_do_not_block_the_loop():
     client = rfc_client()
-    longest = 0.0
+    turns = 0
 
     async def watch() -> None:
-        nonlocal longest
-        loop = asyncio.get_running_loop()
+        nonlocal turns
         while True:
-            before = loop.time()
             await asyncio.sleep(0.001)
-            longest = max(longest, loop.time() - before)
+            turns += 1
 
     watching = asyncio.create_task(watch())
     assert await client.reply(FIRST.replace(b"i=4096", b"i=1000000"))
     watching.cancel()
-    assert longest < 0.1
+    assert turns > 5, "a blocked loop has none, however slow the machine"
 
 
 @pytest.mark.parametrize(
@@ -495,11 +493,12 @@ def soon(monkeypatch):
 )
 async def test_logins_are_renewed_between_requests_and_none_is_lost(keeper, options, soon):
     async with WireServer() as server:
-        door = keeper(server, lifetime_ms=300)
+        # Renewed at 85 to 95 % of it: what is left must do on a busy machine, too.
+        door = keeper(server, lifetime_ms=1000)
         connection = connection_to(server, options)
         await connection.open(5)
         loop = asyncio.get_running_loop()
-        end = loop.time() + 1.5
+        end = loop.time() + 2.5
         answered = 0
 
         async def ask() -> None:
@@ -510,7 +509,7 @@ async def test_logins_are_renewed_between_requests_and_none_is_lost(keeper, opti
 
         await asyncio.gather(*(ask() for _ in range(10)))
 
-        assert door.logins >= 5
+        assert door.logins >= 3
         assert len(server.seen("Heartbeat")) == answered
         assert server.opened == 1
         connection.close()

