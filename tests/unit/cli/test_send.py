@@ -172,7 +172,12 @@ def test_a_broker_that_is_away_is_an_error_of_its_own(send: Send, mem: Cluster) 
     assert isinstance(done.exception, faustc.exceptions.NoBrokersAvailable)
 
 
-def test_another_broker_may_be_named(send: Send, mem: Cluster, name: str) -> None:
-    done = send("plain", "1", "--broker", f"{TRANSPORT}{name}-other")
+@pytest.mark.parametrize("before", [True, False])
+def test_another_broker_may_be_named(
+    app: faustc.App, mem: Cluster, name: str, before: bool
+) -> None:
+    given = ["--broker", f"{TRANSPORT}{name}-other"]
+    arguments = [*given, "send", "plain", "1"] if before else ["send", "plain", "1", *given]
+    done = CliRunner().invoke(cli, arguments, obj=Invocation(app))
     assert done.exit_code == 0, done.output
     assert (mem.topics(), cluster(f"{name}-other").topics()) == (set(), {"plain"})
