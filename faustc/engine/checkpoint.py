@@ -71,7 +71,8 @@ class Checkpoint:
             logger.warning("Offsets not committed, their events will come again: %s", exc)
         except (KafkaTimeout, ConnectionLost, TimeoutError) as exc:
             self._counters.commit_failures_total += 1
-            logger.warning("Offsets not committed yet, trying again later: %s", str(exc) or "timed out")
+            why = str(exc) or "timed out"
+            logger.warning("Offsets not committed yet, trying again later: %s", why)
         return False
 
     async def _commit(self, partitions: Collection[TopicPartition] | None) -> bool:

@@ -39,9 +39,8 @@ logger = logging.getLogger(__name__)
 # Commits that were brought forward by commit_every come no closer than this:
 # each one flushes the producer and asks the coordinator.
 MIN_COMMIT_INTERVAL_S = 0.1
-# How long one fetch waits. Short while some inbox is full: that partition has to be
-# asked for again as soon as there is room, though the others have nothing new.
-POLL_MS = 250
+# How long one fetch waits while some inbox is full: that partition has to be asked for
+# again as soon as there is room, though the others have nothing new.
 POLL_WHILE_FULL_MS = 10
 # A commit on revoke is tried for so long even if nothing is waited for before it.
 MIN_COMMIT_TIMEOUT_S = 5.0
@@ -51,7 +50,6 @@ LAST_COMMIT_S = 15.0
 ABANDON_S = 10.0
 # While every inbox is full, the group is told this often that we are alive.
 ALIVE_S = 1.0
-LAG_INTERVAL_S = 1.0
 
 
 @dataclass
@@ -59,7 +57,9 @@ class EngineOptions:
     """What the engine needs to know of the app's settings; seconds where a name ends in _s.
 
     drain_timeout_s bounds how long a revoke or a stop waits for events in hand.
-    After stuck_after_s on one event a reader is named in the log.
+    After stuck_after_s on one event a reader is named in the log. poll_ms is how long
+    the pump waits for messages before it looks around, watch_interval_s how often
+    the lag is measured.
     """
 
     commit_interval_s: float = 3.0
@@ -68,6 +68,8 @@ class EngineOptions:
     stuck_after_s: float = 300.0
     allow_declare: bool = True
     start_timeout_s: float = 30.0
+    poll_ms: int = 250
+    watch_interval_s: float = 1.0
     consumer: Mapping[str, Any] = field(default_factory=dict)
     producer: Mapping[str, Any] = field(default_factory=dict)
     admin: Mapping[str, Any] = field(default_factory=dict)
@@ -358,7 +360,7 @@ class Engine:
                 continue
             full = len(wanted) < len(assignment.partitions)
             fetched = await consumer.getbatches(
-                *wanted, timeout_ms=POLL_WHILE_FULL_MS if full else POLL_MS
+                *wanted, timeout_ms=POLL_WHILE_FULL_MS if full else self.options.poll_ms
             )
             for tp, batches in fetched.items():
                 assignment.put(tp, batches)
@@ -410,7 +412,7 @@ class Engine:
         while True:
             await self.measure_lag()
             watch.look(self.assignment, asyncio.get_running_loop().time())
-            await asyncio.sleep(LAG_INTERVAL_S)
+            await asyncio.sleep(self.options.watch_interval_s)
 
     async def measure_lag(self) -> None:
         """Work out the lag of each partition that has been fetched from."""

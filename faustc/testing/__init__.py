@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faustc.testing.agent import AgentTestWrapper
+    from faustc.testing.embedded import EmbeddedBroker
     from faustc.testing.faults import Faults
     from faustc.testing.harness import AppTest, Received
     from faustc.testing.memory import MemoryBroker
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentTestWrapper",
     "AppTest",
+    "EmbeddedBroker",
     "Faults",
     "MemoryBroker",
     "Received",
@@ -31,6 +33,7 @@ __all__ = [
 _PLACES = {
     "AgentTestWrapper": "faustc.testing.agent",
     "AppTest": "faustc.testing.harness",
+    "EmbeddedBroker": "faustc.testing.embedded",
     "Faults": "faustc.testing.faults",
     "MemoryBroker": "faustc.testing.memory",
     "Received": "faustc.testing.harness",

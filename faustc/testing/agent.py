@@ -14,6 +14,7 @@ from faustc.events import Event, current_event
 from faustc.exceptions import ImproperlyConfigured
 from faustc.messages import LocalMessage, headers_list, timestamp_ms
 from faustc.streams import Stream
+from faustc.testing.strict import StrictLoop
 from faustc.topics import Topic
 from faustc.types import HeadersArg
 
@@ -61,6 +62,7 @@ class AgentTestWrapper(Agent):
     results: what was yielded, by the offset of the event it was yielded for (the
     last, if there were several). errors: what was raised, likewise. sent_offset and
     processed_offset: how many events were put, and how many the agent is done with.
+    Leaving raises what reached the loop's exception handler.
     """
 
     #: Seconds that put waits for the agent to be done with an event.
@@ -85,24 +87,28 @@ class AgentTestWrapper(Agent):
         self._thrown: set[int] = set()
         self._yielded: asyncio.Queue[Any] = asyncio.Queue()
         self._nursery: Nursery | None = None
+        self._strict = StrictLoop()
         self._tasks: list[asyncio.Task[Any]] = []
 
     # -- life --------------------------------------------------------------------------
 
     async def __aenter__(self) -> AgentTestWrapper:
+        self._strict.__enter__()
         self._nursery = Nursery(f"test of {self.name}", self._crashed)
         for name, actor in self.actors():
             self._tasks.append(self._nursery.spawn(actor, name))
         await asyncio.sleep(0)
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
         self.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=END_S)
-        assert self._nursery is not None
-        await self._nursery.close()
+        nursery, self._nursery = self._nursery, None
+        assert nursery is not None
+        await nursery.close()
         self._crashed(RuntimeError(f"the test context of {self.name} has ended"))
+        self._strict.__exit__(kind, exc, traceback)
 
     def open(self) -> Feed:
         """Return what its actors read from."""

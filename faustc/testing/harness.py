@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from faustc.agents import Agent
@@ -78,7 +79,7 @@ class AppTest:
         self._stack = AsyncExitStack()
         loop = asyncio.get_running_loop()
         try:
-            self._stack.enter_context(StrictLoop(loop))
+            self._stack.enter_context(StrictLoop())
             self._stack.enter_context(_seeded(self.faults.seed))
             if self._virtual and clock_of(loop) is None:
                 self._stack.enter_context(virtual_time())
@@ -114,6 +115,7 @@ class AppTest:
         app.transport = MemoryTransport(self.faults.dialer(broker.dialer()))
         try:
             try:
+                self._slow_down()
                 await app.start()
                 await self._wait(self._not_assigned, self._patience_s, "not started")
                 yield
@@ -124,6 +126,15 @@ class AppTest:
                 self._check()
         finally:
             app.transport = transport  # None: made anew when somebody asks
+
+    def _slow_down(self) -> None:
+        """Have the engine look around less often: what it looks for wakes it up as well."""
+        app = self.app
+        app.finalize()
+        app.runner.home.settle(asyncio.get_running_loop())
+        engine = app.runner.engine
+        if self._clock is not None:
+            engine.options = replace(engine.options, poll_ms=5000, watch_interval_s=30.0)
 
     # -- messages ----------------------------------------------------------------------
 

@@ -145,10 +145,11 @@ class MemoryTransport(KafkaTransport):
         self._dialer = dialer
 
     def create_consumer(self, **options: Any) -> Any:
-        client_options = {**options.pop("client_options", {}), "dialer": self._dialer}
-        return super().create_consumer(
-            **{"fetch_max_wait_ms": FETCH_WAIT_MS, **_open(options)}, client_options=client_options
-        )
+        given = {"fetch_max_wait_ms": FETCH_WAIT_MS, **_open(options)}
+        given["client_options"] = {**options.get("client_options", {}), "dialer": self._dialer}
+        third_ms = int(given.get("session_timeout_ms", 0)) // 3
+        given["heartbeat_interval_ms"] = max(given.get("heartbeat_interval_ms", 3000), third_ms)
+        return super().create_consumer(**given)
 
     def create_producer(self, **options: Any) -> Any:
         return _TimedProducer(

@@ -11,17 +11,18 @@ __all__ = ["StrictLoop"]
 
 
 class StrictLoop:
-    """Collects what reaches the loop's exception handler during a `with` block; then raises it.
+    """Collects what reaches the running loop's exception handler in a `with` block; then raises it.
 
     If the block raises something itself, that is what is raised, with a note of the rest.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
+        self._loop: Any = None
         self.contexts: list[dict[str, Any]] = []
         self._before: Any = None
 
     def __enter__(self) -> StrictLoop:
+        self._loop = asyncio.get_running_loop()
         self._before = self._loop.get_exception_handler()
         self._loop.set_exception_handler(self._take)
         return self

@@ -1,0 +1,40 @@
+"""The chapters of the docs that are projects: pytest runs them as they stand."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent.parent / "docs"
+# A block whose first line is a comment that names a file is that file.
+BLOCK = re.compile(r"^```\w+\n# (?P<name>[\w.]+)\n(?P<text>.*?)^```$", re.S | re.M)
+
+
+def files_of(chapter: str) -> dict[str, str]:
+    """Return the files in a chapter by name."""
+    text = (DOCS / chapter).read_text(encoding="utf-8")
+    return {found["name"]: found["text"] for found in BLOCK.finditer(text)}
+
+
+def test_the_testing_chapter_runs_as_it_stands(tmp_path: Path) -> None:
+    files = files_of("testing.md")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-W", "error"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    tests = sum(text.count("async def test_") for text in files.values())
+    assert f"{tests} passed" in done.stdout, done.stdout
+    assert tests >= 9
+
+
+def test_every_python_block_of_the_testing_chapter_is_a_file() -> None:
+    blocks = (DOCS / "testing.md").read_text(encoding="utf-8").count("```python\n")
+    assert sum(name.endswith(".py") for name in files_of("testing.md")) == blocks
