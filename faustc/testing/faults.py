@@ -45,7 +45,8 @@ class _Rule:
 
 
 class Faults:
-    """A plan of faults, and what came of it. The same seed and requests give the same faults.
+    """A plan of faults, and what came of it. With the same seed and plan, the n-th request of
+    an API has the same fate in every run.
 
     One plan may serve any number of clients: `dialer(inner)` makes the way there
     for each.
@@ -54,7 +55,8 @@ class Faults:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.history: deque[str] = deque(maxlen=_HISTORY)
-        self._random = random.Random(seed)
+        # One for each API: whatever happens to the others, its n-th request has the same fate.
+        self._random: dict[int, random.Random] = {}
         self._rules: dict[int, list[_Rule]] = {}
         self._seen: dict[int, int] = {}
         self._planned: list[str] = []
@@ -123,8 +125,10 @@ class Faults:
             if not rules:
                 return None
             rule = rules[0]
-            if rule.chance < 1 and self._random.random() >= rule.chance:
-                return None
+            if rule.chance < 1:
+                dice = self._random.setdefault(key, random.Random(f"{self.seed} {key}"))
+                if dice.random() >= rule.chance:
+                    return None
             if rule.left is not None:
                 rule.left -= 1
                 if rule.left <= 0:

@@ -139,10 +139,11 @@ async def test_a_plan_with_a_seed_happens_again() -> None:
             await t.settled()
             return list(t.faults.history)
 
-    first = await run(7)
-    assert first
-    assert await run(7) == first
-    assert await run(8) != first
+    first, again, other = await run(7), await run(7), await run(8)
+    # How many requests the sends travel in is not a matter of the seed.
+    common = min(len(first), len(again), len(other))
+    assert common >= 3
+    assert first[:common] == again[:common] != other[:common]
 
 
 async def test_a_failing_test_is_told_of_the_faults() -> None:
