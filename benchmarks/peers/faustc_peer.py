@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from faustc.client.consumer import Consumer
-from faustc.client.producer import Producer
 from measure import arguments, keys, payloads, timed
 
+from faustc.client.consumer import Consumer
+from faustc.client.producer import Producer
 from faustc.types import TopicPartition
 
 
