@@ -182,7 +182,7 @@ async def test_clients_that_come_and_go_leave_no_descriptors_and_no_tasks(kafka:
         async with client_of(kafka.bootstrap) as client:
             await client.connection(next(iter(client.cluster.brokers)), "fetch")
 
-    assert len(os.listdir("/proc/self/fd")) <= before
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

@@ -217,7 +217,8 @@ async def test_a_closed_client_fails_its_waiters_and_leaves_no_descriptor(server
     with pytest.raises(ConnectionLost, match="closed"):
         await client.request("ListGroups")
     await until(lambda: not server.open_connections)
-    assert len(os.listdir("/proc/self/fd")) <= before
+    # Others of this process open and close some, too: what counts is that none stays.
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
 
 # --- metadata ---

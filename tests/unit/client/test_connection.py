@@ -404,7 +404,7 @@ async def test_no_descriptor_is_left_however_it_ends(server):
             await connection_to(server).open(5)
     await until(lambda: not server.open_connections)
 
-    assert descriptors() <= before
+    await until(lambda: descriptors() <= before)
 
 
 async def test_cancelling_the_opening_leaves_nothing(server):
@@ -420,7 +420,7 @@ async def test_cancelling_the_opening_leaves_nothing(server):
 
     assert connection.closed
     await until(lambda: not server.open_connections)
-    assert descriptors() <= before
+    await until(lambda: descriptors() <= before)
 
 
 async def test_closing_while_the_dialer_dials_gives_its_socket_back(server):
@@ -440,7 +440,7 @@ async def test_closing_while_the_dialer_dials_gives_its_socket_back(server):
     with pytest.raises(ConnectionLost):
         await opening
     await until(lambda: not server.open_connections)
-    assert descriptors() <= before
+    await until(lambda: descriptors() <= before)
 
 
 # --- the other feed ---
