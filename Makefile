@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard faustc/_native/*.pyx faustc/_native/*.pxd faustc/_native/*.[h] faustc/_native/crc32c.c)
 
-.PHONY: help demo demo-kafka test test-wire-3.9 test-kafka asan lint format types bench build clean check-python check-kafka
+.PHONY: help demo demo-kafka test test-wire-3.9 features asan lint format types bench build clean check-python check-kafka
 help:           ## list the commands
 	@grep -E '^[a-z.0-9-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
@@ -42,6 +42,10 @@ test: build     ## run the whole suite, on a real Kafka where Java and Maven are
 
 test-wire-3.9: build  ## run the tests of the client on Kafka 3.9
 	FAUSTC_TEST_KAFKA_VERSION=3.9.1 $(BIN)/python -m pytest -q tests/kafka -k "not word_count"
+
+features: build ## take each of Faust's features away: its test must fail; then write docs/features.md
+	$(BIN)/python -m tests.compat.features check
+	$(BIN)/python -m tests.compat.features docs
 
 asan: $(VENV)/.ready  ## run the native tests under AddressSanitizer and UBSan
 	bash tests/asan.sh
