@@ -189,7 +189,7 @@ def page(all_rows: Sequence[Row]) -> str:
     counts = Counter(row.status for row in all_rows)
     parts = [
         "# What a Faust user can do, and how it is here\n\n"
-        "Made from tests/compat/features.toml by `make features`; there each row names the test that\n"
+        "Made from tests/compat/features.toml by `make features`. Each row names the test that\n"
         "shows it, and the test fails when what implements the row is taken away.\n\n"
         f"{counts['same']} rows are the same as in Faust, {counts['better']} are better, "
         f"{counts['absent']} are absent.\n"
