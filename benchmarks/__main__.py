@@ -1,7 +1,7 @@
-"""Measure faustc: python -m benchmarks [client|NAME] [--quick] [--rounds N] [--output FILE].
+"""Measure faustc: python -m benchmarks [client|broker|NAME] [--quick] [--rounds N] [--output FILE].
 
-Without a name: the client beside its peers on a real Kafka. With one: that pyperf
-file of this folder, for example `python -m benchmarks fetch_decode`.
+Without a name: the client beside its peers on a real Kafka. broker: the embedded broker.
+Any other name: that pyperf file of this folder, for example `python -m benchmarks fetch_decode`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,18 @@ def main() -> int:
     parser.add_argument("--clients", default="", help="only these, by comma")
     parser.add_argument("--output", type=Path, help="keep the figures here, for pyperf")
     args, rest = parser.parse_known_args()
+    if args.name == "broker":
+        from benchmarks import broker
+
+        broker.main()
+        return 0
     if args.name != "client":
         script = HERE / f"bench_{args.name}.py"
         if not script.exists():
             known = sorted(p.stem.removeprefix("bench_") for p in HERE.glob("bench_*.py"))
             print(
-                f"no benchmark {args.name}; there are: client, {', '.join(known)}", file=sys.stderr
+                f"no benchmark {args.name}; there are: client, broker, {', '.join(known)}",
+                file=sys.stderr,
             )
             return 2
         return subprocess.run([sys.executable, str(script), *rest], check=False).returncode
