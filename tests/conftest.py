@@ -74,6 +74,11 @@ def new_name() -> Callable[[str], str]:
     return make
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what needs a real Kafka last: everything else is quicker to tell what is wrong."""
+    items.sort(key=lambda item: item.get_closest_marker("kafka") is not None)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     missed = [
         report
