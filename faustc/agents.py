@@ -6,14 +6,26 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from contextlib import aclosing
 from typing import Any
 
+from faustc import asking
 from faustc._lazy import door
+from faustc.answering import Answers, send_reply
 from faustc.channels import Channel, Feed
 from faustc.engine.inbox import Reader
 from faustc.exceptions import ImproperlyConfigured
+from faustc.replies import ReplyPromise
+from faustc.reqrep import ReqRepResponse, Request
 from faustc.streams import Stream
 from faustc.topics import Topic
 from faustc.types import HeadersArg
@@ -78,6 +90,7 @@ class Agent:
         self.use_reply_headers = use_reply_headers
         self.help = help if help is not None else inspect.cleandoc(fun.__doc__ or "")
         self.errors_total = 0
+        self.mute_warned = False  # that it is asked, and does not yield
         self._on_error = on_error
         self._sinks = list(sink or ())
         self._channel_arg = channel
@@ -153,7 +166,7 @@ class Agent:
         if sink not in self._sinks:
             self._sinks.append(sink)
 
-    # -- sending to it -----------------------------------------------------------------
+    # -- calling it --------------------------------------------------------------------
 
     async def send(
         self,
@@ -163,15 +176,32 @@ class Agent:
         partition: int | None = None,
         timestamp: float | None = None,
         headers: HeadersArg = None,
+        key_serializer: Any = None,
+        value_serializer: Any = None,
+        callback: Callable[[Any], Any] | None = None,
+        reply_to: Any = None,
+        correlation_id: str | None = None,
+        force: bool = False,
         **options: Any,
     ) -> Any:
-        """Send a message to its channel."""
-        return await self.channel.send(
+        """Send a message to its channel; see Topic.send.
+
+        With reply_to (an agent, topic, channel, or a topic's name) what it yields for
+        the message is sent there, each as a ReqRepResponse.
+        """
+        return await asking.send(
+            self,
+            value,
+            headers,
+            reply_to,
+            correlation_id,
             key=key,
-            value=value,
             partition=partition,
             timestamp=timestamp,
-            headers=headers,
+            key_serializer=key_serializer,
+            value_serializer=value_serializer,
+            callback=callback,
+            force=force,
             **options,
         )
 
@@ -188,6 +218,98 @@ class Agent:
         await self.send(
             key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
         )
+
+    async def ask(
+        self,
+        value: Any = None,
+        *,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersArg = None,
+        reply_to: Any = None,
+        correlation_id: str | None = None,
+    ) -> Any:
+        """Send it a value; return the first value that it yields for it.
+
+        May be called on any loop, of an app that is started or not. The reply comes
+        to the app's reply topic, or to that of reply_to. Raises RequestFailed if the
+        agent raised, NoReply if the app stops first or reply_expires passes; to wait for
+        less than that, put it into asyncio.timeout().
+        """
+        return await asking.ask(
+            self,
+            value,
+            key=key,
+            partition=partition,
+            timestamp=timestamp,
+            headers=headers,
+            reply_to=reply_to,
+            correlation_id=correlation_id,
+        )
+
+    async def ask_nowait(
+        self,
+        value: Any = None,
+        *,
+        key: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersArg = None,
+        reply_to: Any = None,
+        correlation_id: str | None = None,
+        force: bool = False,
+    ) -> ReplyPromise:
+        """Like ask, but return once it is sent, with a promise to await for the reply."""
+        return await asking.ask_nowait(
+            self,
+            value,
+            key=key,
+            partition=partition,
+            timestamp=timestamp,
+            headers=headers,
+            reply_to=reply_to,
+            correlation_id=correlation_id,
+            force=force,
+        )
+
+    def map(
+        self,
+        values: AsyncIterable[Any] | Iterable[Any],
+        key: Any = None,
+        reply_to: Any = None,
+    ) -> AsyncIterator[Any]:
+        """Ask for each of many values; iterate over the replies as they come."""
+        return asking.kvmap(self, asking.pairs(key, values), reply_to)
+
+    def kvmap(
+        self,
+        items: AsyncIterable[tuple[Any, Any]] | Iterable[tuple[Any, Any]],
+        reply_to: Any = None,
+    ) -> AsyncIterator[Any]:
+        """Ask for each of many pairs of key and value; iterate over the replies as they come."""
+        return asking.kvmap(self, items, reply_to)
+
+    async def join(
+        self,
+        values: AsyncIterable[Any] | Iterable[Any],
+        key: Any = None,
+        reply_to: Any = None,
+    ) -> list[Any]:
+        """Ask for each of many values; return the replies in the order of the values."""
+        return await asking.kvjoin(self, asking.pairs(key, values), reply_to)
+
+    async def kvjoin(
+        self,
+        items: AsyncIterable[tuple[Any, Any]] | Iterable[tuple[Any, Any]],
+        reply_to: Any = None,
+    ) -> list[Any]:
+        """Ask for each of many pairs of key and value; return the replies in that order."""
+        return await asking.kvjoin(self, items, reply_to)
+
+    async def send_reply(self, request: Request, response: ReqRepResponse) -> None:
+        """Send a reply to where a request wants it."""
+        await send_reply(self.app, request, response)
 
     # -- running -----------------------------------------------------------------------
 
@@ -225,12 +347,15 @@ class Agent:
         reader = self.open()
         while not reader.closed:
             stream = self.stream(concurrency_index=index if self.concurrency > 1 else None)
+            answers = Answers(self, stream)
             failed = True
             try:
                 result = self.fun(stream)
                 if isinstance(result, AsyncGenerator):
                     async with aclosing(result):  # a sink may fail where the function did not
                         async for value in result:
+                            if (request := answers.request()) is not None:
+                                await answers.give(request, value)
                             await self._to_sinks(value)
                 elif isinstance(result, Awaitable):
                     await result
@@ -241,6 +366,7 @@ class Agent:
                 failed = False
             except Exception as exc:  # noqa: BLE001 - whatever user code raises ends one event
                 await self._report(stream, exc)
+                await answers.fail(exc)
             ended = bool(reader.closed)  # meanwhile
             if ended:
                 stream.finish()

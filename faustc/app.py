@@ -76,6 +76,8 @@ class App(Service):
         if config_source is not None:
             self._conf.update(_mapping(config_source))
         self._announced = False
+        #: Started by start_client: it calls agents, and runs none.
+        self.client_only = False
         self._monitor = monitor
         self._topics_by_name: dict[str, Topic] = {}
         self._services: list[Any] = []
@@ -372,6 +374,21 @@ class App(Service):
     async def _set_up(self) -> None:
         await self.runner.start()
 
+    async def start_client(self) -> None:
+        """Start it to call agents and to send only, on the running loop.
+
+        Neither agents nor tasks and timers are run, and no group is joined.
+        `stop` stops it; it may be started as a worker afterwards.
+        """
+        if self.started:
+            return
+        self.client_only = True
+        await self.start()
+
+    async def maybe_start_client(self) -> None:
+        """Start it to call agents, unless it is started, as a client or as a worker."""
+        await self.start_client()
+
     async def stop(self) -> None:
         """Stop it; one that was only sent from delivers what was sent, and disconnects."""
         if self.state == "init":
@@ -387,6 +404,7 @@ class App(Service):
 
     async def _tear_down(self) -> None:
         await self.runner.stop()
+        self.client_only = False
 
     def on_init_dependencies(self) -> list[Any]:
         """Return services that start and stop with the app: here, those registered."""

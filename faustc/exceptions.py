@@ -12,6 +12,8 @@ Who is at fault is the first branch::
     │   ├── ConsumerNotStarted
     │   └── ProducerClosed
     ├── Skip                        raised by a processor: drop this event
+    ├── RequestFailed               an agent raised while it worked on what it was asked
+    ├── NoReply                     a request has no reply, and there will be none
     └── KafkaError                  the cluster, or the way to it
         ├── ConnectionLost          a socket was refused, cut or closed
         │   └── NoBrokersAvailable  no bootstrap server could be reached
@@ -53,6 +55,23 @@ class SecurityWarning(UserWarning):
 
 class Skip(FaustError):
     """Raised by a stream processor to drop the current event (it is still acknowledged)."""
+
+
+class RequestFailed(FaustError):
+    """An agent raised while it worked on a request: what `ask` raises then.
+
+    agent is its name; error_type the name of the exception's class, detail its text.
+    """
+
+    def __init__(self, *, agent: str, error_type: str, detail: str) -> None:
+        super().__init__(f"agent {agent} raised {error_type}{': ' if detail else ''}{detail}")
+        self.agent = agent
+        self.error_type = error_type
+        self.detail = detail
+
+
+class NoReply(FaustError):
+    """A request has no reply, and there will be none: the app stopped, or reply_expires passed."""
 
 
 class DecodeError(FaustError):

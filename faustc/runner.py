@@ -20,6 +20,7 @@ from faustc.exceptions import (
     NotReady,
 )
 from faustc.home import Home
+from faustc.replies import ReplyConsumer
 from faustc.topics import Topic
 from faustc.types import TopicPartition
 from faustc.undecodable import UndecodableLog
@@ -43,6 +44,7 @@ class Runner:
         self._engine: Engine | None = None
         self._readers: dict[Reader, Channel] = {}
         self.feeds: WeakSet[Feed] = WeakSet()  # what agents and streams read in memory
+        self.replies = ReplyConsumer(app)
         self._undecodable = UndecodableLog()
 
     # -- the engine and its loop -------------------------------------------------------
@@ -84,6 +86,7 @@ class Runner:
             logger.warning("App %s: its event loop is gone; starting anew", self.app.conf.id)
         self._engine = None
         self._readers = {}
+        self.replies.reset()
 
     async def sending_engine(self) -> Engine:
         """Return the engine, its producer running; called on the app's loop."""
@@ -108,17 +111,26 @@ class Runner:
         if self._engine is not None and self._engine.stopping:
             self._engine = None
         engine = self.engine
+        if app.client_only:
+            await engine.start((), ())
+            await self._start_replies()
+            return
         readers = [
             reader for agent in app.agents.values() if isinstance(reader := agent.open(), Reader)
         ]
         # Of two descriptions of one topic the last counts: the one that says how many partitions.
         topics = sorted(self.topics(), key=lambda topic: topic.partitions is not None)
         await engine.start(readers, [spec for topic in topics for spec in topic.specs()])
+        await self._start_replies()
         for agent in app.agents.values():
             for name, actor in agent.actors():
                 app.add_future(actor, name=name)
         for fun in app.tasks:
             app.add_future(call(fun, app), name=getattr(fun, "__qualname__", "task"))
+
+    async def _start_replies(self) -> None:
+        if self.app.conf.reply_create_topic:
+            await self.replies.start()
 
     def hold(self) -> None:
         """Let agents begin no further event."""
@@ -133,6 +145,7 @@ class Runner:
     async def stop(self) -> None:
         """Leave the group and close; without a commit if the app crashed."""
         engine, self._engine = self._engine, None
+        self.replies.close()
         try:
             if engine is not None:
                 await (engine.abandon() if self.app.crashed else engine.stop())

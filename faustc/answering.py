@@ -1,0 +1,74 @@
+"""Answering requests: what an agent yields goes back to who asked."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from faustc.exceptions import BrokerError, DecodeError, KafkaTimeout, MessageTooLarge
+from faustc.reqrep import ReqRepResponse, Request, error_to, request_in, response_to
+
+__all__ = ["Answers", "send_reply"]
+
+logger = logging.getLogger(__name__)
+
+# The asker made its topic before it asked; this is for brokers to tell each other of it. If it
+# is gone, so is the asker, and the agent must not be kept from its next event.
+REPLY_TOPIC_S = 5.0
+
+
+class Answers:
+    """Answers the requests in what one actor reads: a reply for each value it yields."""
+
+    def __init__(self, agent: Any, stream: Any) -> None:
+        self.agent = agent
+        self.stream = stream
+        self._answered: Any = None  # the message that has a reply already
+
+    def request(self) -> Request | None:
+        """Return the request that the event in hand is, None if it is none."""
+        message = self.stream.in_hand
+        if message is None or not message.headers:
+            return None
+        return request_in(message.headers)
+
+    async def give(self, request: Request, value: Any) -> None:
+        """Reply to a request with a value."""
+        self._answered = self.stream.in_hand
+        await self.agent.send_reply(request, response_to(request, self._key(), value))
+
+    async def fail(self, error: BaseException) -> None:
+        """Reply that the agent raised, if it has not replied already and the asker cares."""
+        request = self.request()
+        if request is None or not request.takes_errors or self.stream.in_hand is self._answered:
+            return
+        response = error_to(request, self._key(), self.agent.name, error)
+        await self.agent.send_reply(request, response)
+
+    def _key(self) -> Any:
+        try:
+            event = self.stream.current_event
+        except DecodeError:
+            return None
+        key = None if event is None else event.key
+        # As Faust has it: JSON knows no bytes.
+        return str(key) if isinstance(key, bytes) else key
+
+
+async def send_reply(app: Any, request: Request, response: ReqRepResponse) -> None:
+    """Send a reply; one that cannot be delivered is dropped and said, it is the asker's loss."""
+    value = response.dumps()
+    try:
+        await app.runner.home.run(_send_here, app, request.reply_to, value)
+    except (BrokerError, KafkaTimeout, MessageTooLarge) as exc:
+        logger.warning(
+            "The reply to request %s cannot be delivered to %s: %s",
+            request.correlation_id,
+            request.reply_to,
+            exc,
+        )
+
+
+async def _send_here(app: Any, topic: str, value: bytes) -> None:
+    engine = await app.runner.sending_engine()
+    await engine.send_to_known(topic, value, REPLY_TOPIC_S)
