@@ -25,7 +25,7 @@ from faustc.channels import Channel, Feed
 from faustc.engine.inbox import Reader
 from faustc.exceptions import ImproperlyConfigured
 from faustc.replies import ReplyPromise
-from faustc.reqrep import ReqRepResponse, Request
+from faustc.reqrep import Envelopes, ReqRepResponse, Request
 from faustc.streams import Stream
 from faustc.topics import Topic
 from faustc.types import HeadersArg
@@ -88,6 +88,7 @@ class Agent:
         self.name = name or _name_of(fun, app)
         self.concurrency = concurrency
         self.use_reply_headers = use_reply_headers
+        self.envelopes = Envelopes(expected=not use_reply_headers)
         self.help = help if help is not None else inspect.cleandoc(fun.__doc__ or "")
         self.errors_total = 0
         self.mute_warned = False  # that it is asked, and does not yield
@@ -332,6 +333,7 @@ class Agent:
         stream: Stream = self.app.conf.Stream(
             self.channel, app=self.app, reader=self.open(), **options
         )
+        stream.open_envelopes(self.envelopes)
         return stream
 
     def actors(self) -> list[tuple[str, Any]]:

@@ -28,9 +28,13 @@ class Answers:
     def request(self) -> Request | None:
         """Return the request that the event in hand is, None if it is none."""
         message = self.stream.in_hand
-        if message is None or not message.headers:
+        if message is None:
             return None
-        return request_in(message.headers)
+        headers = message.headers
+        if headers and (request := request_in(headers)) is not None:
+            return request
+        envelopes = self.agent.envelopes
+        return envelopes.request_in(message.value, headers or ()) if envelopes.seen else None
 
     async def give(self, request: Request, value: Any) -> None:
         """Reply to a request with a value."""

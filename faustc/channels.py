@@ -169,9 +169,12 @@ class Channel:
         events: AsyncIterator[Event] = self.stream().events().__aiter__()
         return events
 
-    def decoders(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-        """Return what makes keys and values of a message's; here they are what was sent."""
-        return _as_is, _as_is
+    def decoders(self, envelopes: Any = None) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+        """Return what makes keys and values of a message's; here they are what was sent.
+
+        envelopes: what may stand around values (see Registry.value_decoder).
+        """
+        return _as_is, _as_is if envelopes is None else envelopes.sent
 
     def open_feed(self) -> Feed:
         """Begin to read, for one stream or agent."""

@@ -8,16 +8,18 @@ but only who sent `TAKES_ERRORS` along: Faust's clients would take it for a valu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from faustc import jsonable
 from faustc.models.record import Record
-from faustc.models.registry import maybe_model
+from faustc.models.registry import maybe_model, named_model
 
 __all__ = [
     "CORRELATION_ID",
     "REPLY_TO",
     "TAKES_ERRORS",
+    "Envelopes",
     "ReqRepError",
     "ReqRepRequest",
     "ReqRepResponse",
@@ -105,6 +107,74 @@ def request_in(headers: Headers) -> Request | None:
 def _text(value: bytes) -> str:
     # What others wrote there may be anything; it is for them to read back.
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+class Envelopes:
+    """Opens the envelopes that come to one agent, and reads what is written on them.
+
+    expected: they are looked for before anything else. If not, they are opened as
+    well, at no cost to messages without one; only a type that anything fits
+    (a model all of whose fields have defaults, say) would be given the envelope.
+    """
+
+    def __init__(self, *, expected: bool) -> None:
+        self.expected = expected
+        #: Whether any has come.
+        self.seen = False
+
+    def around(
+        self, fit: Callable[[Any], Any] | None
+    ) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
+        """See faustc.serializers.registry.Envelopes."""
+        if fit is None:
+            return self.opened, None
+        if fit is maybe_model:
+            return self._maybe_model, None
+        if not self.expected:
+            return fit, self.opened
+        return lambda payload: fit(self.opened(payload)), None
+
+    def opened(self, payload: Any) -> Any:
+        """Return the value in an envelope; anything else as it is."""
+        model = named_model(payload)
+        if model is None or not issubclass(model, ReqRepRequest):
+            return payload
+        self.seen = True
+        return payload["value"]
+
+    def sent(self, value: Any) -> Any:
+        """Return the value in an envelope that was sent as it is, through a channel in memory."""
+        if isinstance(value, ReqRepRequest):
+            self.seen = True
+            return value.value
+        return value
+
+    def _maybe_model(self, payload: Any) -> Any:
+        # As quick as maybe_model for what names no model.
+        model = named_model(payload)
+        if model is None:
+            return payload
+        if issubclass(model, ReqRepRequest):
+            self.seen = True
+            return maybe_model(payload["value"])
+        return model.from_data(payload)
+
+    def request_in(self, value: Any, headers: Headers) -> Request | None:
+        """Return what is written on the envelope that a message's value is, None if it is none."""
+        if isinstance(value, bytes):
+            try:
+                value = jsonable.loads(value)
+            except ValueError:
+                return None
+        if isinstance(value, dict):
+            model = named_model(value)
+            if model is None or not issubclass(model, ReqRepRequest):
+                return None
+            value = model.from_data(value)
+        if not isinstance(value, ReqRepRequest):
+            return None
+        takes_errors = any(name == TAKES_ERRORS for name, _ in headers)
+        return Request(value.reply_to, value.correlation_id, takes_errors)
 
 
 def response_to(request: Request, key: Any, value: Any) -> ReqRepResponse:

@@ -72,6 +72,10 @@ class Stream:
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.label}>"
 
+    def open_envelopes(self, envelopes: Any) -> None:
+        """Let values come in envelopes, which are opened (see Registry.value_decoder)."""
+        self._decode_key, self._decode_value = self.channel.decoders(envelopes)
+
     @property
     def label(self) -> str:
         """A short name for logs."""

@@ -167,13 +167,16 @@ class Topic(Channel):
 
     # -- keys and values ---------------------------------------------------------------
 
-    def decoders(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    def decoders(self, envelopes: Any = None) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         """Return what makes keys and values of bytes, put together once for this topic."""
         registry = self.app.serializers
         return (
             registry.key_decoder(self.key_type, self.key_serializer, allow_empty=True),
             registry.value_decoder(
-                self.value_type, self.value_serializer, allow_empty=self.allow_empty
+                self.value_type,
+                self.value_serializer,
+                allow_empty=self.allow_empty,
+                envelopes=envelopes,
             ),
         )
 

@@ -7,7 +7,7 @@ called once per message.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from ..codecs import CodecArg, Json, Raw, get_codec
 from ..exceptions import DecodeError, KeyDecodeError, ValueDecodeError
@@ -22,6 +22,19 @@ Encoder = Callable[[Any], bytes | None]
 DEFAULT_SERIALIZER = "json"
 
 _SHOWN_BYTES = 24
+
+Fit = Callable[[Any], Any]
+
+
+class Envelopes(Protocol):
+    """Knows what may stand around a value.
+
+    `around` is given what makes a payload fit the type (None: nothing to do), and
+    returns what does the same and opens envelopes, if it can tell them by the payload;
+    and what to open those with that do not fit, or None.
+    """
+
+    def around(self, fit: Fit | None) -> tuple[Fit | None, Fit | None]: ...
 
 
 class Registry:
@@ -89,12 +102,20 @@ class Registry:
         return self._decoder("key", typ, serializer, allow_empty)
 
     def value_decoder(
-        self, typ: Any = None, serializer: CodecArg = None, *, allow_empty: bool = False
+        self,
+        typ: Any = None,
+        serializer: CodecArg = None,
+        *,
+        allow_empty: bool = False,
+        envelopes: Envelopes | None = None,
     ) -> Decoder:
-        """Return the function that decodes a topic's values; see key_decoder."""
+        """Return the function that decodes a topic's values; see key_decoder.
+
+        envelopes: what may stand around values of the type.
+        """
         if type(self).loads_value is not Registry.loads_value:
             return self._through(self.loads_value, typ, serializer, allow_empty)
-        return self._decoder("value", typ, serializer, allow_empty)
+        return self._decoder("value", typ, serializer, allow_empty, envelopes)
 
     def key_encoder(self, typ: Any = None, serializer: CodecArg = None) -> Encoder:
         """Return the function that encodes a topic's keys."""
@@ -125,15 +146,28 @@ class Registry:
     def _default(self, what: str) -> CodecArg:
         return self.key_serializer if what == "key" else self.value_serializer
 
-    def _decoder(self, what: str, typ: Any, serializer: CodecArg, allow_empty: bool) -> Decoder:
-        cached = what, typ, serializer, allow_empty, self._default(what)
+    def _decoder(
+        self,
+        what: str,
+        typ: Any,
+        serializer: CodecArg,
+        allow_empty: bool,
+        envelopes: Envelopes | None = None,
+    ) -> Decoder:
+        cached = what, typ, serializer, allow_empty, self._default(what), envelopes
         found = self._decoders.get(cached)
         if found is None:
-            found = self._decoders[cached] = self._make_decoder(what, typ, serializer, allow_empty)
+            found = self._make_decoder(what, typ, serializer, allow_empty, envelopes)
+            self._decoders[cached] = found
         return found
 
     def _make_decoder(
-        self, what: str, typ: Any, serializer: CodecArg, allow_empty: bool
+        self,
+        what: str,
+        typ: Any,
+        serializer: CodecArg,
+        allow_empty: bool,
+        envelopes: Envelopes | None,
     ) -> Decoder:
         failure = KeyDecodeError if what == "key" else ValueDecodeError
         chosen = serializer or _own_serializer(typ) or ("raw" if typ is bytes else None)
@@ -144,6 +178,9 @@ class Registry:
         loads: Callable[[bytes], Any] = codec.loads if loader is None else loader()
         name = chosen or default
         fit = _fit(typ, codec)
+        opened = None
+        if envelopes is not None:
+            fit, opened = envelopes.around(fit)
         none_is_wrong = _is_model(typ) and not allow_empty
         if type(codec) is Raw and not codec.children and (typ is None or typ is bytes):
             return _as_it_is
@@ -169,9 +206,15 @@ class Registry:
                 raise
             except DecodeError:
                 raise
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001 - it is raised, or what is inside fits
+                wrong = exc
+                if opened is not None and (inner := opened(payload)) is not payload:
+                    try:
+                        return fit(inner)
+                    except Exception as exc_inside:  # noqa: BLE001 - whatever it is, it is raised
+                        wrong = exc_inside
                 shown = getattr(typ, "__name__", typ)
-                raise failure(f"the {what} does not fit {shown}: {exc}") from exc
+                raise failure(f"the {what} does not fit {shown}: {wrong}") from wrong
 
         return decode
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from uuid import uuid4
 
 from faustc.agents import Agent
+from faustc.asking import reply_topic, request
 from faustc.channels import Channel, Feed
 from faustc.clock import now_ms
 from faustc.engine.nursery import Nursery
 from faustc.events import Event, current_event
 from faustc.exceptions import ImproperlyConfigured
 from faustc.messages import LocalMessage, headers_list, timestamp_ms
+from faustc.reqrep import ReqRepResponse, Request
 from faustc.streams import Stream
 from faustc.testing.strict import StrictLoop
 from faustc.topics import Topic
@@ -40,9 +43,9 @@ class TestChannel(Channel):
         super().__init__(app, name=original.get_topic_name())
         self._original = original
 
-    def decoders(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    def decoders(self, envelopes: Any = None) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         """Return those of the original, which raise what was thrown."""
-        decode_key, decode_value = self._original.decoders()
+        decode_key, decode_value = self._original.decoders(envelopes)
 
         def decode(value: Any) -> Any:
             if isinstance(value, _Thrown):
@@ -60,8 +63,10 @@ class AgentTestWrapper(Agent):
     whose event it was, and the agent goes on with the next event, as in a worker.
 
     results: what was yielded, by the offset of the event it was yielded for (the
-    last, if there were several). errors: what was raised, likewise. sent_offset and
-    processed_offset: how many events were put, and how many the agent is done with.
+    last, if there were several). errors: what was raised, likewise. replies: those to
+    events that were put with reply_to, each with the name of where it would have gone.
+    sent_offset and processed_offset: how many events were put, and how many the agent
+    is done with.
     Leaving raises what reached the loop's exception handler.
     """
 
@@ -81,6 +86,7 @@ class AgentTestWrapper(Agent):
         self.original_channel = original_channel
         self.results: dict[int, Any] = {}
         self.errors: dict[int, BaseException] = {}
+        self.replies: list[tuple[str, ReqRepResponse]] = []
         self.sent_offset = 0
         self.processed_offset = 0
         self._waiting: dict[int, asyncio.Future[None]] = {}
@@ -138,18 +144,22 @@ class AgentTestWrapper(Agent):
 
         Done is when its body came back for the next one, whether it yielded
         anything or not, or when a filter dropped it. timestamp is in seconds, by
-        default now. Raises what the agent raised, or TimeoutError; with wait=False
+        default now. With reply_to it is a request, and what is yielded for it goes to
+        `replies`. Raises what the agent raised, or TimeoutError; with wait=False
         neither.
         """
-        if reply_to is not None or correlation_id is not None:
-            raise ImproperlyConfigured("put(reply_to=..., correlation_id=...): not supported yet")
+        if reply_to is not None:
+            correlation_id = correlation_id or str(uuid4())
+            value, headers = request(
+                self, value, headers, reply_topic(self.app, reply_to), correlation_id
+            )
         raw_key, raw_value, pairs = self._encode(
             key, value, headers_list(headers), key_serializer, value_serializer
         )
         message = self.to_message(
             raw_key, raw_value, partition=partition, timestamp=timestamp, headers=pairs
         )
-        decode_key, decode_value = self.channel.decoders()
+        decode_key, decode_value = self.channel.decoders(self.envelopes)
         event: Event = self.app.create_event(
             decode_key(raw_key), decode_value(raw_value), message.headers, message
         )
@@ -242,6 +252,10 @@ class AgentTestWrapper(Agent):
         await super()._report(stream, exc)
         if message is None:
             self._crashed(exc)
+
+    async def send_reply(self, request: Request, response: ReqRepResponse) -> None:
+        """Keep a reply: there is nowhere to send it."""
+        self.replies.append((request.reply_to, response))
 
     def _done(self, offset: int) -> None:
         waiter = self._waiting.pop(offset, None)
