@@ -12,10 +12,6 @@ __all__ = ["Answers", "send_reply"]
 
 logger = logging.getLogger(__name__)
 
-# The asker made its topic before it asked; this is for brokers to tell each other of it. If it
-# is gone, so is the asker, and the agent must not be kept from its next event.
-REPLY_TOPIC_S = 5.0
-
 
 class Answers:
     """Answers the requests in what one actor reads: a reply for each value it yields."""
@@ -75,4 +71,4 @@ async def send_reply(app: Any, request: Request, response: ReqRepResponse) -> No
 
 async def _send_here(app: Any, topic: str, value: bytes) -> None:
     engine = await app.runner.sending_engine()
-    await engine.send_to_known(topic, value, REPLY_TOPIC_S)
+    await engine.courier.send(topic, value)

@@ -18,9 +18,10 @@ from typing import Any
 from faustc.engine.assignment import Assignment
 from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.counters import Counters
+from faustc.engine.courier import Courier
 from faustc.engine.declare import TopicSpec, declare
 from faustc.engine.inbox import Reader
-from faustc.engine.mailbox import Deliver, Mailbox
+from faustc.engine.mailbox import Deliver, Mailbox, Mailboxes
 from faustc.engine.nursery import Nursery
 from faustc.engine.outbox import Outbox
 from faustc.engine.stuck import StuckWatch
@@ -108,7 +109,6 @@ class Engine:
         self.producer: Any = None
         self.checkpoint: Checkpoint | None = None
         self.rebalancing = False
-        self.mailboxes: list[Mailbox] = []
         self._admin: Any = None
         self._on_crash = on_crash
         self._on_assigned = on_assigned
@@ -117,8 +117,9 @@ class Engine:
         self._reading = Nursery(f"{name}.engine", on_crash)
         self._nursery = Nursery(f"{name}.engine", on_crash)
         self.outbox = Outbox(self._nursery)
+        self.mailboxes = Mailboxes(self._nursery, options.start_timeout_s)
+        self.courier = Courier(self.start_producer, counters)
         self._declared: set[str] = set()
-        self._known: set[str] = set()  # topics of others that were there
         self._appeared: set[str] = set()  # topics that did not exist when we first looked
         self._room = asyncio.Event()
         self._commit_now = asyncio.Event()
@@ -153,15 +154,6 @@ class Engine:
                     await producer.start(self.options.start_timeout_s)
                     self.producer = producer
         return self.producer
-
-    async def send_to_known(self, topic: str, value: bytes, timeout_s: float) -> Any:
-        """Send to a topic that is others' to create; BrokerError if it is not there in time."""
-        producer = await self.start_producer()
-        if topic not in self._known:
-            await producer.partitions_for(topic, timeout_s)
-            self._known.add(topic)
-        self.counters.messages_sent_total += 1
-        return await producer.send(topic, value)
 
     async def _open_transport(self) -> None:
         """Let a driver that has to prepare do so, before anything is made of it."""
@@ -225,13 +217,7 @@ class Engine:
         await self.declare([spec])
         alone = {"group_id": None, "group_instance_id": None, "auto_offset_reset": "latest"}
         consumer = self.transport.create_consumer(**{**self.options.consumer, **alone})
-        mailbox = Mailbox(consumer, spec.name, deliver)
-        await mailbox.start(self.options.start_timeout_s)
-        if self.stopping:
-            await mailbox.stop()
-            raise ConsumerNotStarted(f"app {self.name} is stopped")
-        self.mailboxes.append(mailbox)
-        self._nursery.spawn(mailbox.run(), f"mailbox {spec.name}", vital=True)
+        await self.mailboxes.open(Mailbox(consumer, spec.name, deliver))
 
     def hold(self) -> None:
         """Hand out nothing more, from now on."""
@@ -262,8 +248,7 @@ class Engine:
         try:
             await self.outbox.drain()
             await self._nursery.close()
-            for mailbox in self.mailboxes:
-                await mailbox.stop()
+            await self.mailboxes.stop()
             if self.consumer is not None:
                 await self.consumer.stop()  # revokes all, which commits what is left
         finally:
@@ -281,7 +266,7 @@ class Engine:
         self.assignment.close(self.assignment.partitions)
         await self._reading.close()
         await self._nursery.close()
-        for closing in (*self.mailboxes, self.consumer, self._admin, self.producer):
+        for closing in (self.mailboxes, self.consumer, self._admin, self.producer):
             if closing is not None:
                 try:
                     async with asyncio.timeout(ABANDON_S):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from faustc.exceptions import KafkaTimeout
+from faustc.engine.nursery import Nursery
+from faustc.exceptions import ConsumerNotStarted, KafkaTimeout
 
-__all__ = ["Mailbox"]
+__all__ = ["Deliver", "Mailbox", "Mailboxes"]
 
 # Waking up in vain costs little, and nothing waits for it: messages wake it up by themselves.
 POLL_MS = 5000
@@ -66,3 +67,31 @@ class Mailbox:
     async def stop(self) -> None:
         """Read no more."""
         await self._consumer.stop()
+
+
+class Mailboxes:
+    """The mailboxes of one engine: opened while it runs, stopped with it."""
+
+    def __init__(self, nursery: Nursery, timeout_s: float) -> None:
+        self._nursery = nursery
+        self._timeout_s = timeout_s
+        self._open: list[Mailbox] = []
+        self._stopped = False
+
+    def __iter__(self) -> Iterator[Mailbox]:
+        return iter(self._open)
+
+    async def open(self, mailbox: Mailbox) -> None:
+        """Start one, and have it run; raises as its `start` does."""
+        await mailbox.start(self._timeout_s)
+        if self._stopped:
+            await mailbox.stop()
+            raise ConsumerNotStarted(f"{mailbox.topic} is not read: the app has stopped")
+        self._open.append(mailbox)
+        self._nursery.spawn(mailbox.run(), f"mailbox {mailbox.topic}", vital=True)
+
+    async def stop(self) -> None:
+        """Stop all, for good."""
+        self._stopped = True
+        for mailbox in self._open:
+            await mailbox.stop()

@@ -53,6 +53,7 @@ class Batch(Protocol):
 class Consumer(Protocol):
     """A group member that fetches batches; it commits only what it is told to.
 
+    With group_id None it is in no group, and reads all partitions of its topics.
     The listener's on_partitions_assigned, on_partitions_revoked and
     on_partitions_lost are coroutine functions, awaited on the loop of `start`.
     The position moves in the step in which getbatches returns; a partition
@@ -77,7 +78,9 @@ class Consumer(Protocol):
 class Producer(Protocol):
     """Sends messages; `flush` raises DeliveryFailed if one that nobody awaited was given up.
 
-    What send and send_many return is awaited for the outcome, or not at all.
+    What send and send_many return is awaited for the outcome, or not at all. One that
+    has `partitions_for(topic, timeout_s)`, which raises BrokerError for a topic that is
+    not there, is asked before a reply is sent to a topic of others.
     """
 
     async def start(self, timeout_s: float | None = None) -> None: ...

@@ -46,7 +46,8 @@ class AppTest:
 
     The app is as it would be in a worker, with one difference: its group membership
     is on the same loop. virtual_time=False leaves the loop's clock alone. broker is a
-    MemoryBroker to share with other apps, else there is one of its own. seed is that of
+    MemoryBroker to share with other apps, else there is one of its own. With client_only
+    the app is started by `start_client`, to call the agents of another. seed is that of
     the faults planned with `control`, and of Python's random numbers meanwhile, which
     the jitter of retries comes from.
 
@@ -59,9 +60,11 @@ class AppTest:
         *,
         virtual_time: bool = True,
         broker: MemoryBroker | None = None,
+        client_only: bool = False,
         seed: int = 0,
     ) -> None:
         self.app = app
+        self._client_only = client_only
         self.faults = Faults(seed)
         self._virtual = virtual_time
         self._given_broker = broker
@@ -116,7 +119,7 @@ class AppTest:
         try:
             try:
                 self._slow_down()
-                await app.start()
+                await (app.start_client() if self._client_only else app.start())
                 await self._wait(self._not_assigned, self._patience_s, "not started")
                 yield
             finally:

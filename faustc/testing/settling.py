@@ -23,7 +23,7 @@ async def unsettled(app: Any, broker: MemoryBroker) -> list[str]:
         await asyncio.sleep(0)
     await engine.flush()
     before = _ends(engine, broker)
-    missing = _in_memory(app)
+    missing = _in_memory(app) + await _undelivered(engine, broker)
     if engine.consumer is None:
         return missing
     if not broker.members(app.conf.id):
@@ -34,7 +34,8 @@ async def unsettled(app: Any, broker: MemoryBroker) -> list[str]:
     if not await engine.commit():
         return ["the offsets are not committed yet"]
     grown = [tp for tp, end in _ends(engine, broker).items() if end != before.get(tp)]
-    return [f"{tp.topic}/{tp.partition} has grown" for tp in grown] + _in_memory(app)
+    grown_names = [f"{tp.topic}/{tp.partition} has grown" for tp in grown]
+    return grown_names + _in_memory(app) + await _undelivered(engine, broker)
 
 
 def _ends(engine: Any, broker: MemoryBroker) -> dict[TopicPartition, int]:
@@ -68,6 +69,17 @@ async def _to_read(engine: Any, ends: dict[TopicPartition, int]) -> list[str]:
                     f"{reader.name} has {inbox.ledger.outstanding} events of {where} in hand, "
                     f"the first at offset {at}"
                 )
+    return missing
+
+
+async def _undelivered(engine: Any, broker: MemoryBroker) -> list[str]:
+    """Name the topics of replies that are not read to their end."""
+    missing = []
+    for mailbox in engine.mailboxes:
+        positions = await mailbox.positions()
+        for partition in broker.partitions(mailbox.topic):
+            if positions.get(partition.tp, 0) < partition.log_end:
+                missing.append(f"there are replies in {mailbox.topic} to be read")
     return missing
 
 
