@@ -5,6 +5,7 @@ Who is at fault is the first branch::
     FaustError
     ├── ImproperlyConfigured        the application: a setting, a name, a definition
     ├── ValidationError             the application's data does not fit its model
+    ├── SecurityError               a protected value (models.tags) used where it may not be
     ├── DecodeError                 a message does not decode
     │   ├── KeyDecodeError
     │   └── ValueDecodeError
@@ -47,6 +48,10 @@ class ValidationError(FaustError, ValueError):
         super().__init__(reason)
         self.reason = reason
         self.field = field
+
+
+class SecurityError(FaustError):
+    """A protected value was used where it may not be, or would be protected twice."""
 
 
 class SecurityWarning(UserWarning):

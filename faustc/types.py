@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 __all__ = [
     "TP",
     "HeadersArg",
+    "ModelT",
     "OffsetAndMetadata",
     "OffsetAndTimestamp",
     "RecordMetadata",
@@ -55,3 +56,11 @@ class OffsetAndTimestamp(NamedTuple):
 
 
 HeadersArg = Mapping[str, bytes | None] | Sequence[tuple[str, bytes | None]] | None
+
+
+class ModelT:
+    """What every model is, for `isinstance(value, ModelT)`; see `faustc.models`."""
+
+    __is_model__: ClassVar[bool] = True
+
+    _options: ClassVar[Any]

@@ -1,13 +1,17 @@
 """Models: classes whose annotations describe the data in messages."""
 
-from .fields import FieldDescriptor, field_for_type
-from .record import ModelOptions, Record
+from .base import Model
+from .fields import FieldDescriptor, StringField, field_for_type
+from .options import ModelOptions
+from .record import Record
 from .registry import maybe_model, registry
 
 __all__ = [
     "FieldDescriptor",
+    "Model",
     "ModelOptions",
     "Record",
+    "StringField",
     "field_for_type",
     "maybe_model",
     "registry",

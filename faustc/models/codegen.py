@@ -9,11 +9,11 @@ y: int = 0` the function that makes a model from data reads ::
             get = data.get
         except (KeyError, TypeError, AttributeError):
             raise __missing(__cls, data) from None
+        v_y = get('y')
         self = __new(__cls)
         self.x = v_x
-        v = get('y')
-        self.y = __d_y if v is None else v
-        if not __known(data):
+        self.y = __d_y if v_y is None else v_y
+        if (__count(data) - ('__faust' in data) != 2 or v_y is None) and not __known(data):
             __keep_extra(self, data)
         return self
 
@@ -39,16 +39,11 @@ def build_init(cls: Any, fields: Fields) -> Callable[..., None]:
     required = [name for name, field in fields.items() if field.required]
     optional = [name for name, field in fields.items() if not field.required]
     arguments = ["__self", *required, *(f"{name}=None" for name in optional)]
-    body: list[str] = []
-    if any(f"__c_{name}" in scope for name in fields):
-        body.append("try:")
-        body.extend(f"    {_assign(name, name, field, scope)}" for name, field in fields.items())
-        body.append("except (TypeError, ValueError) as __exc:")
-        given = ", ".join(f"{name!r}: {name}" for name in fields)
-        body.append(f"    raise __blame(__cls, {{{given}}}, __exc) from __exc")
-    else:
-        body.extend(_assign(name, name, field, scope) for name, field in fields.items())
-    body.extend(_closing(cls, "__self"))
+    body, store = _storing(fields, "__self")
+    setters = [store(n, _value(n, n, field, scope)) for n, field in fields.items()]
+    given = "{" + ", ".join(f"{name!r}: {name}" for name in fields) + "}"
+    body += _guarded(setters, fields, scope, given)
+    body += _closing(cls, "__self")
     init: Callable[..., None] = _compile("__init__", arguments, body or ["pass"], scope)
     return init
 
@@ -56,69 +51,87 @@ def build_init(cls: Any, fields: Fields) -> Callable[..., None]:
 def build_from_data(cls: Any, fields: Fields) -> Callable[[Any], Any]:
     """Write the function that makes a model of a mapping; see the top of this file."""
     scope = _scope(cls, fields)
-    scope["__known"] = frozenset([*(f.input_name for f in fields.values()), BLESSED_KEY]).issuperset
-    required = {name: field for name, field in fields.items() if field.required}
+    names = [field.input_name for field in fields.values()]
+    scope["__known"] = frozenset([*names, BLESSED_KEY]).issuperset
+    optional = [name for name, field in fields.items() if not field.required]
     body = ["try:"]
-    body.extend(f"    v_{name} = data[{field.input_name!r}]" for name, field in required.items())
+    body += [f"    v_{n} = data[{f.input_name!r}]" for n, f in fields.items() if f.required]
     body.append("    get = data.get")
     body.append("except (KeyError, TypeError, AttributeError):")
     body.append("    raise __missing(__cls, data) from None")
+    body += [f"v_{name} = get({fields[name].input_name!r})" for name in optional]
+    # A field that is not there may hide one too many from the count.
+    surely = "".join(f" or v_{name} is None" for name in optional)
+    count = f"__count(data) - ({BLESSED_KEY!r} in data) != {len(set(names))}"
     body.append("self = __new(__cls)")
-    setters = []
-    for name, field in fields.items():
-        if field.required:
-            setters.append(_assign(name, f"v_{name}", field, scope, "self"))
-        else:
-            setters.append(f"v = get({field.input_name!r})")
-            setters.append(_assign(name, "v", field, scope, "self"))
-    if any(f"__c_{name}" in scope for name in fields):
-        body.append("try:")
-        body.extend(f"    {line}" for line in setters)
-        body.append("except (TypeError, ValueError) as exc:")
-        body.append("    raise __blame(__cls, __by_field(__cls, data), exc) from exc")
-    else:
-        body.extend(setters)
-    body += ["if not __known(data):", "    __keep_extra(self, data)"]
-    body.extend(_closing(cls, "self"))
+    before, store = _storing(fields, "self")
+    body += before
+    setters = [store(n, _value(n, f"v_{n}", field, scope)) for n, field in fields.items()]
+    body += _guarded(setters, fields, scope, "__by_field(__cls, data)")
+    body.append(f"if ({count}{surely}) and not __known(data):")
+    body.append("    __keep_extra(self, data)")
+    body += _closing(cls, "self")
     body.append("return self")
     build: Callable[[Any], Any] = _compile("build", ["data"], body, scope)
     return build
 
 
-def build_asdict(fields: Fields) -> Callable[[Any], dict[str, Any]]:
-    """Write `asdict`: a dict of the fields that are not excluded, nested models as they are."""
+def build_asdict(fields: Fields, *, prepared: bool) -> Callable[[Any], dict[str, Any]]:
+    """Write `asdict`: a dict of the fields that are not excluded, nested models as they are.
+
+    prepared: it goes through `_prepare_dict`, which the class overrides.
+    """
     items = ", ".join(f"{f.output_name!r}: self.{n}" for n, f in fields.items() if not f.exclude)
-    asdict: Callable[[Any], dict[str, Any]] = _compile(
-        "asdict", ["self"], [f"return {{{items}}}"], {}
-    )
+    made = f"self._prepare_dict({{{items}}})" if prepared else f"{{{items}}}"
+    asdict: Callable[[Any], dict[str, Any]] = _compile("asdict", ["self"], [f"return {made}"], {})
     return asdict
 
 
+def build_setattr(cls: Any, fields: Fields) -> Callable[[Any, str, Any], None] | None:
+    """Make the `__setattr__` of a class some of whose fields convert what is assigned to them.
+
+    None if there is no such field: assigning then costs nothing. Construction
+    goes past it.
+    """
+    converted = {name: field for name, field in fields.items() if _converts_later(field)}
+    if not converted:
+        return None
+    convert = {name: field.conversion() for name, field in converted.items()}
+    store = object.__setattr__
+
+    def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807
+        field = converted.get(name)
+        if field is not None:
+            change = convert[name]
+            if change is not None and (value is not None or field.required):
+                try:
+                    value = change(value)
+                except (TypeError, ValueError) as exc:
+                    raise blame(cls, {name: value}, exc) from exc
+            value = field.tagged(value)
+        store(self, name, value)
+
+    return __setattr__
+
+
 def build_comparisons(fields: Fields) -> dict[str, Callable[..., Any]]:
-    """Write hash and comparisons: by the tuple of fields, within one class."""
+    """Write hash and comparisons, by their names without underscores: by fields, in one class."""
 
     def values(owner: str) -> str:
         return "(" + "".join(f"{owner}.{name}, " for name in fields) + ")"
 
-    methods = {"__hash__": _compile("__hash__", ["self"], [f"return hash({values('self')})"], {})}
+    methods = {"hash": _compile("__hash__", ["self"], [f"return hash({values('self')})"], {})}
     for name, operator in _OPERATORS.items():
         body = [
             "if other.__class__ is self.__class__:",
             f"    return {values('self')} {operator} {values('other')}",
             "return NotImplemented",
         ]
-        methods[name] = _compile(name, ["self", "other"], body, {})
+        methods[name] = _compile(f"__{name}__", ["self", "other"], body, {})
     return methods
 
 
-_OPERATORS = {
-    "__eq__": "==",
-    "__ne__": "!=",
-    "__lt__": "<",
-    "__le__": "<=",
-    "__gt__": ">",
-    "__ge__": ">=",
-}
+_OPERATORS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
 def _scope(cls: Any, fields: Fields) -> dict[str, Any]:
@@ -126,6 +139,7 @@ def _scope(cls: Any, fields: Fields) -> dict[str, Any]:
         # Names that no field can have: Python mangles those with two underscores.
         "__cls": cls,
         "__new": object.__new__,
+        "__count": len,
         "__missing": missing,
         "__blame": blame,
         "__by_field": by_field,
@@ -136,18 +150,27 @@ def _scope(cls: Any, fields: Fields) -> dict[str, Any]:
         convert = field.conversion()
         if convert is not None:
             scope[f"__c_{name}"] = convert
+        if field.tag is not None:
+            scope[f"__t_{name}"] = field.tagged
         if not field.required and field.default is not None:
             scope[f"__d_{name}"] = field.default
     return scope
 
 
-def _assign(
-    name: str,
-    source: str,
-    field: FieldDescriptor[Any],
-    scope: Mapping[str, Any],
-    owner: str = "__self",
-) -> str:
+def _converts_later(field: FieldDescriptor[Any]) -> bool:
+    """Say whether a field does something to a value that is assigned to it."""
+    own = field.conversion() is not None and (field.coerce or field.prepares)
+    return own or field.tag is not None
+
+
+def _storing(fields: Fields, owner: str) -> tuple[list[str], Callable[[str, str], str]]:
+    """Return what stores a field: an attribute, or past the class's own `__setattr__`."""
+    if not any(_converts_later(field) for field in fields.values()):
+        return [], lambda name, value: f"{owner}.{name} = {value}"
+    return [f"__fields = {owner}.__dict__"], lambda name, value: f"__fields[{name!r}] = {value}"
+
+
+def _value(name: str, source: str, field: FieldDescriptor[Any], scope: Mapping[str, Any]) -> str:
     value = f"__c_{name}({source})" if f"__c_{name}" in scope else source
     if not field.required:
         default = "None"
@@ -156,7 +179,21 @@ def _assign(
             default = f"__d_{name}" if shared else f"__copy(__d_{name})"
         if default != "None" or value != source:
             value = f"{default} if {source} is None else {value}"
-    return f"{owner}.{name} = {value}"
+    return value if field.tag is None else f"__t_{name}({value})"
+
+
+def _guarded(
+    setters: list[str], fields: Fields, scope: Mapping[str, Any], values: str
+) -> list[str]:
+    """Let what a conversion refuses be told with the name of its field."""
+    if not any(f"__c_{name}" in scope for name in fields):
+        return setters
+    return [
+        "try:",
+        *(f"    {line}" for line in setters),
+        "except (TypeError, ValueError) as __exc:",
+        f"    raise __blame(__cls, {values}, __exc) from __exc",
+    ]
 
 
 def _closing(cls: Any, owner: str) -> list[str]:
@@ -202,12 +239,14 @@ def blame(cls: Any, values: Mapping[str, Any], exc: Exception) -> Exception:
     """Return the error for a value that a conversion refused, naming its field."""
     for name, field in cls._options.descriptors.items():
         convert = field.conversion()
-        if convert is None or (values[name] is None and not field.required):
+        value = values.get(name)
+        if convert is None or name not in values or (value is None and not field.required):
             continue
         try:
-            convert(values[name])
+            convert(value)
         except (TypeError, ValueError) as found:
-            return ValidationError(f"{cls.__name__}.{name}: {found}", field=field)
+            reason = field.shown(str(found))
+            return ValidationError(f"{cls.__name__}.{name}: {reason}", field=field)
     return exc
 
 

@@ -2,7 +2,8 @@
 
 JSON has no sets, tuples, enums or models, so these are always rebuilt. A
 datetime is read from text where `isodates` or `coerce` is set, a Decimal where
-`decimals` or `coerce` is; other types are converted only under `coerce`.
+`decimals` or `coerce` is; other types are converted only under `coerce`, and
+within a collection only where the value fits, since Faust does not touch those.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from enum import Enum
 from typing import Any, Literal, Union
 from uuid import UUID
 
+from . import foreign
 from .registry import named_model
+from .tags import Tag, tagged
 
 Convert = Callable[[Any], Any]
 
@@ -33,9 +36,10 @@ _MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
 
 @dataclass(frozen=True)
 class Rules:
-    """Which conversions a model wants."""
+    """Which conversions a model wants; exact: nothing that does not fit is let through."""
 
     coerce: bool = False
+    exact: bool = False
     isodates: bool = False
     decimals: bool = False
     polymorphic: bool = False
@@ -43,8 +47,8 @@ class Rules:
     date_parser: Callable[[Any], datetime] | None = None
 
     def strict(self) -> Rules:
-        """Return the same with coerce."""
-        return replace(self, coerce=True)
+        """Return the same with coerce, for values that have to fit."""
+        return replace(self, coerce=True, exact=True)
 
 
 def converter(typ: Any, rules: Rules) -> Convert | None:
@@ -55,7 +59,9 @@ def converter(typ: Any, rules: Rules) -> Convert | None:
     """
     typ = _bare(typ)
     for wanted, handler in rules.coercions.items():
-        if typ is wanted or (isinstance(typ, type) and issubclass(typ, wanted)):
+        if typ is wanted or (
+            _are_types(wanted) and isinstance(typ, type) and issubclass(typ, wanted)
+        ):
             return _unless(wanted, handler)
     if typ is None or typ is types.NoneType:
         return _nothing if rules.coerce else None
@@ -69,6 +75,11 @@ def converter(typ: Any, rules: Rules) -> Convert | None:
         return None
     if getattr(kind, "__is_model__", False):
         return _model(kind, rules)
+    if issubclass(kind, Tag):
+        return _tag(kind, typing.get_args(typ), rules)
+    found = foreign.converter(typ, lambda inner: converter(inner, rules.strict()))
+    if found is not None:
+        return found
     if kind in _LISTS:
         return _list(typing.get_args(typ), rules)
     if kind in _SETS:
@@ -80,17 +91,36 @@ def converter(typ: Any, rules: Rules) -> Convert | None:
     return _plain(kind, rules)
 
 
+_WRAPPERS = (typing.Annotated, typing.Final, typing.Required, typing.NotRequired)
+
+
 def _bare(typ: Any) -> Any:
     """Take off Annotated, NewType, Final and the like; a TypeVar is its bound."""
     while True:
         if hasattr(typ, "__supertype__"):
             typ = typ.__supertype__
-        elif typing.get_origin(typ) in (typing.Annotated, typing.Final):
+        elif typing.get_origin(typ) in _WRAPPERS:
             typ = typing.get_args(typ)[0]
         elif isinstance(typ, typing.TypeVar):
             typ = typ.__bound__ or Any
         else:
             return typ
+
+
+def reachable(typ: Any) -> tuple[set[Any], set[Any]]:
+    """Return the models and the tags that an annotation names, however deep."""
+    models: set[Any] = set()
+    tags: set[Any] = set()
+    waiting = [typ]
+    while waiting:
+        one = _bare(waiting.pop())
+        waiting += typing.get_args(one)
+        kind = typing.get_origin(one) or one
+        if isinstance(kind, type) and getattr(kind, "__is_model__", False):
+            models.add(kind)
+        elif isinstance(kind, type) and issubclass(kind, Tag):
+            tags.add(kind)
+    return models, tags
 
 
 def is_optional(typ: Any) -> bool:
@@ -110,11 +140,44 @@ def without_none(typ: Any) -> Any:
     return typ
 
 
+def _are_types(wanted: Any) -> bool:
+    return all(
+        isinstance(one, type) for one in (wanted if isinstance(wanted, tuple) else (wanted,))
+    )
+
+
 def _unless(wanted: Any, handler: Convert) -> Convert:
     def convert(value: Any) -> Any:
         return value if value is None or isinstance(value, wanted) else handler(value)
 
     return convert
+
+
+def _tag(tag: Any, args: tuple[Any, ...], rules: Rules) -> Convert:
+    inner = converter(args[0], rules) if args else None
+
+    def convert(value: Any) -> Any:
+        if value is None or isinstance(value, Tag):
+            return value
+        return tagged(tag, value if inner is None else inner(value))
+
+    return convert
+
+
+def _item(typ: Any, rules: Rules) -> Convert | None:
+    """Return the converter of what is inside of a collection."""
+    convert = converter(typ, rules)
+    if convert is None or rules.exact or without_none(typ) not in _PLAIN:
+        return convert
+    made = convert
+
+    def where_it_fits(value: Any) -> Any:
+        try:
+            return made(value)
+        except (TypeError, ValueError):
+            return value
+
+    return where_it_fits
 
 
 def _nothing(value: Any) -> None:
@@ -165,7 +228,11 @@ def _first_that_fits(kinds: list[Any], converters: list[Convert | None], rules: 
     plain = tuple(
         kind
         for kind in (typing.get_origin(_bare(one)) or _bare(one) for one in kinds)
-        if isinstance(kind, type) and kind not in _LISTS and kind not in _MAPPINGS
+        if isinstance(kind, type)
+        and kind not in _LISTS
+        and kind not in _MAPPINGS
+        # a TypedDict is a dict when it comes to isinstance, but must not be asked
+        and not typing.is_typeddict(kind)
     )
     models = tuple(one for one in plain if getattr(one, "__is_model__", False))
 
@@ -197,7 +264,7 @@ def _items(value: Any) -> Any:
 
 
 def _list(args: tuple[Any, ...], rules: Rules) -> Convert | None:
-    item = converter(args[0], rules) if args else None
+    item = _item(args[0], rules) if args else None
     if item is not None:
         return lambda value: None if value is None else [item(one) for one in _items(value)]
     if not rules.coerce:
@@ -206,7 +273,7 @@ def _list(args: tuple[Any, ...], rules: Rules) -> Convert | None:
 
 
 def _set(kind: type, args: tuple[Any, ...], rules: Rules) -> Convert:
-    item = converter(args[0], rules) if args else None
+    item = _item(args[0], rules) if args else None
     if item is not None:
         return lambda value: None if value is None else kind(item(one) for one in _items(value))
     return lambda value: value if value is None or type(value) is kind else kind(_items(value))
@@ -214,13 +281,13 @@ def _set(kind: type, args: tuple[Any, ...], rules: Rules) -> Convert:
 
 def _tuple(args: tuple[Any, ...], rules: Rules) -> Convert:
     if not args or (len(args) == 2 and args[1] is Ellipsis):
-        item = converter(args[0], rules) if args else None
+        item = _item(args[0], rules) if args else None
         if item is not None:
             return lambda value: (
                 None if value is None else tuple(item(one) for one in _items(value))
             )
         return lambda value: value if value is None else tuple(_items(value))
-    items = [converter(one, rules) for one in args] if args != ((),) else []
+    items = [_item(one, rules) for one in args] if args != ((),) else []
 
     def convert(value: Any) -> Any:
         if value is None:
@@ -236,8 +303,8 @@ def _tuple(args: tuple[Any, ...], rules: Rules) -> Convert:
 
 
 def _mapping(args: tuple[Any, ...], rules: Rules) -> Convert | None:
-    key = converter(args[0], rules) if args else None
-    item = converter(args[1], rules) if args else None
+    key = _item(args[0], rules) if args else None
+    item = _item(args[1], rules) if args else None
     if key is None and item is None and not rules.coerce:
         return None
 
@@ -264,12 +331,14 @@ def _plain(kind: type, rules: Rules) -> Convert | None:
         return _when(kind, rules) if rules.isodates or rules.coerce else None
     if kind is Decimal:
         return decimal if rules.decimals or rules.coerce else None
+    if kind is bool and rules.coerce:
+        return to_bool if not rules.exact else _exact_bool
     return _PLAIN.get(kind) if rules.coerce else None
 
 
 def _named_tuple(kind: Any, rules: Rules) -> Convert:
     hints = typing.get_type_hints(kind)
-    items = {name: converter(hints.get(name, Any), rules) for name in kind._fields}
+    items = {name: _item(hints.get(name, Any), rules) for name in kind._fields}
 
     def convert(value: Any) -> Any:
         if value is None or isinstance(value, kind):
@@ -321,15 +390,18 @@ def decimal(value: Any) -> Decimal | None:
     return number
 
 
-def _to_int(value: Any) -> int:
+def to_int(value: Any) -> int:
+    """Read an int."""
     return value if type(value) is int else int(value)
 
 
-def _to_float(value: Any) -> float:
+def to_float(value: Any) -> float:
+    """Read a float."""
     return value if type(value) is float else float(value)
 
 
-def _to_str(value: Any) -> str:
+def to_str(value: Any) -> str:
+    """Read text: bytes are UTF-8, anything but None is what str() gives."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -337,37 +409,43 @@ def _to_str(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _to_bytes(value: Any) -> bytes:
+def to_bytes(value: Any, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+    """Read bytes: text is encoded."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
-        return value.encode()
+        return value.encode(encoding, errors)
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
     raise TypeError(f"bytes are wanted, not {value!r}")
 
 
-def _to_bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, bytes):
-        value = value.decode()
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if value in (0, 1):
-        return bool(value)
+def to_bool(value: Any) -> bool:
+    """Read a bool: "true" and "false" as they say, anything else by its truth."""
+    text = value.decode(errors="replace") if isinstance(value, bytes) else value
+    if isinstance(text, str) and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    return bool(value)
+
+
+def _exact_bool(value: Any) -> bool:
+    if value in (0, 1) or (isinstance(value, str | bytes) and value.lower() in _BOOL_TEXTS):
+        return to_bool(value)
     raise TypeError(f"True or False is wanted, not {value!r}")
 
 
+_BOOL_TEXTS = ("true", "false", b"true", b"false")
+
+
 def _to_uuid(value: Any) -> UUID:
-    return value if isinstance(value, UUID) else UUID(_to_str(value))
+    return value if isinstance(value, UUID) else UUID(to_str(value))
 
 
 _PLAIN: dict[type, Convert] = {
-    int: _to_int,
-    float: _to_float,
-    str: _to_str,
-    bytes: _to_bytes,
-    bool: _to_bool,
+    int: to_int,
+    float: to_float,
+    str: to_str,
+    bytes: to_bytes,
+    bool: to_bool,
     UUID: _to_uuid,
 }

@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Generic, Self, TypeVar
 
 from ..exceptions import ValidationError
-from .coerce import Convert, Rules, converter, is_optional, without_none
+from .coerce import (
+    Convert,
+    Rules,
+    converter,
+    decimal,
+    is_optional,
+    reachable,
+    to_bool,
+    to_bytes,
+    to_float,
+    to_int,
+    to_str,
+    without_none,
+)
+from .tags import Tag, tag_of, tagged
+
+__all__ = [
+    "TYPE_TO_FIELD",
+    "BooleanField",
+    "BytesField",
+    "CharField",
+    "DatetimeField",
+    "DecimalField",
+    "FieldDescriptor",
+    "FloatField",
+    "IntegerField",
+    "NumberField",
+    "StringField",
+    "field_for_type",
+]
 
 T = TypeVar("T")
 
@@ -18,12 +49,26 @@ T = TypeVar("T")
 class FieldDescriptor(Generic[T]):
     """One field of a model, seen from its class: `Account.balance`.
 
-    Given as a default in the class body it says more about the field; a
-    subclass may override `validate` (yield `self.validation_error(reason)`) and
-    `prepare_value`. Instances hold their values in `__dict__`, so reading and
-    writing a field does not pass through here, and a value is converted when
-    the model is made, not when it is assigned.
+    Given as a default in the class body it says more about the field::
+
+        side: str = StringField(max_length=4, input_name="Side")
+
+    field, type, model, parent: filled in by the model. required: whether it has
+    to be given; default: what it is if not. input_name, output_name: its name
+    in data that comes in and goes out, if not its own. coerce: convert values
+    (as the model has it). exclude: read it, and do not write it. date_parser:
+    makes datetimes of text. tag: `Secret`, `Sensitive` or `Personal` of
+    `models.tags`. Other keywords are kept in `options`.
+
+    A subclass may override `validate` (yield `self.validation_error(reason)`)
+    and `prepare_value`, which then converts the values of its fields alone.
+    Instances hold their values in `__dict__`, so reading a field does not pass
+    through here.
     """
+
+    #: Values are converted when they come in, never when they are read.
+    lazy_coercion = False
+    tag: type[Tag[Any]] | None
 
     def __init__(
         self,
@@ -39,6 +84,7 @@ class FieldDescriptor(Generic[T]):
         coerce: bool | None = None,
         exclude: bool | None = None,
         date_parser: Callable[[Any], datetime] | None = None,
+        tag: Any = None,
         **options: Any,
     ) -> None:
         self.field: str = field or ""
@@ -52,7 +98,11 @@ class FieldDescriptor(Generic[T]):
         self.coerce = coerce
         self.exclude = bool(exclude)
         self.date_parser = date_parser
+        self.tag = tag_of(tag)[0]
         self.options = options
+        #: The models that the field's type names, however deep, and the tags.
+        self.related_models: set[Any] = set()
+        self.related_tags: set[Any] = set()
         self._convert: Convert | None = None
         self._strict: Convert | None = None
 
@@ -71,33 +121,70 @@ class FieldDescriptor(Generic[T]):
         """The field and its model, as in Account.balance."""
         return f"{self.model.__name__}.{self.field}"
 
+    def clone(self, **changes: Any) -> Self:
+        """Return a copy with some of what `as_dict` has changed; TypeError for anything else."""
+        unknown = changes.keys() - self.as_dict().keys()
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        mine = copy.copy(self)
+        mine.options = dict(self.options)
+        for name, value in changes.items():
+            if name in mine.options:
+                mine.options[name] = value
+            setattr(mine, f"_{name}" if name in ("input_name", "output_name") else name, value)
+        return mine
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the descriptor was made with."""
+        names = ("field", "input_name", "output_name", "type", "model", "required", "default")
+        more = ("parent", "coerce", "exclude", "date_parser", "tag")
+        return {**{name: getattr(self, name) for name in names + more}, **self.options}
+
     def attached(self, model: Any, field: str, type: Any, *, required: bool, default: Any) -> Self:
         """Return a copy that belongs to a model."""
-        mine = copy.copy(self)
-        mine.model, mine.field, mine.type = model, field, type
-        mine.required, mine.default = required, default
-        return mine
+        return self.clone(model=model, field=field, type=type, required=required, default=default)
 
     def compile(self, rules: Rules) -> None:
         """Make the functions that convert this field's values, for the rules of its model."""
         if self.coerce is not None:
-            rules = Rules(**{**vars(rules), "coerce": self.coerce})
+            rules = replace(rules, coerce=self.coerce)
         if self.date_parser is not None:
-            rules = Rules(**{**vars(rules), "date_parser": self.date_parser})
-        self._convert = converter(self.type, rules)
-        self._strict = converter(self.type, rules.strict())
+            rules = replace(rules, date_parser=self.date_parser)
         self.coerce = rules.coerce
+        self.date_parser = rules.date_parser
+        tag, typ = tag_of(without_none(self.type))
+        if tag is None:
+            typ = self.type
+        else:
+            self.tag = tag
+        if self.prepares:
+            # What its own prepare_value makes of a value is not ours to know.
+            self._convert = self._strict = converter(typ, replace(rules, coerce=False))
+        else:
+            self._convert = converter(typ, rules)
+            self._strict = converter(typ, rules.strict())
+        self.related_models, self.related_tags = reachable(self.type)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether prepare_value is a user's own."""
+        return type(self).prepare_value not in _PREPARE_VALUES
 
     def conversion(self) -> Convert | None:
         """Return what every value passes through on its way in; None: nothing to do."""
-        prepared = type(self).prepare_value is not FieldDescriptor.prepare_value
-        return self.to_python if prepared else self._convert
+        return self.to_python if self.prepares else self._convert
 
     def to_python(self, value: Any) -> Any:
         """Make a value from outside fit the field; raise TypeError or ValueError."""
         if self._convert is not None:
             value = self._convert(value)
-        return self.prepare_value(value)
+        # What is prepared by our own fields is converted by then.
+        ours = self._convert is not None and not self.prepares
+        return value if ours else self.prepare_value(value)
+
+    def tagged(self, value: Any) -> Any:
+        """Return a value with the tag of the field; raise SecurityError if it has another."""
+        return value if self.tag is None else tagged(self.tag, value, self.field)
 
     def prepare_value(self, value: Any, *, coerce: bool | None = None) -> T | None:
         """Change a value before it is stored; to be overridden."""
@@ -110,6 +197,8 @@ class FieldDescriptor(Generic[T]):
 
     def validate_all(self, value: Any) -> Iterable[ValidationError]:
         """Yield what is wrong with a value: its type, then what `validate` finds."""
+        if isinstance(value, Tag):
+            value = value._value
         if value is None and not is_optional(self.type):
             if self.required:
                 yield self.validation_error(f"{self.field} is required, got None")
@@ -117,12 +206,23 @@ class FieldDescriptor(Generic[T]):
         try:
             if self._strict is not None:
                 value = self._strict(value)
-            value = self.prepare_value(value, coerce=True)
+            if self.prepares:
+                value = self.prepare_value(value, coerce=not self.coerce)
         except (TypeError, ValueError) as exc:
-            yield self.validation_error(f"{self.field} is not correct type for {self}: {exc}")
+            reason = self.shown(str(exc))
+            yield self.validation_error(f"{self.field} is not correct type for {self}: {reason}")
+            return
+        except Exception as exc:  # noqa: BLE001 -- a mistake of the field is no matter to the other fields
+            reason = self.shown(f"{value!r}: {exc!r}")
+            yield self.validation_error(f"{self.field} got internal error for value {reason}")
             return
         if value is not None:
             yield from self.validate(value)
+
+    def shown(self, reason: str) -> str:
+        """Return a text that quotes a value, unless the field is tagged."""
+        tag = self.tag or next(iter(self.related_tags), None)
+        return reason if tag is None else f"the value is {tag.__name__}, so it is not shown"
 
     def validate(self, value: T) -> Iterable[ValidationError]:
         """Yield what is wrong with a value of the right type; to be overridden."""
@@ -151,7 +251,7 @@ class FieldDescriptor(Generic[T]):
                 return child
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         # Only reached where the instance has no value of its own.
         if instance is None:
             return self
@@ -165,6 +265,15 @@ class FieldDescriptor(Generic[T]):
 
 class BooleanField(FieldDescriptor[bool]):
     """True or False."""
+
+    def prepare_value(self, value: Any, *, coerce: bool | None = None) -> bool | None:
+        """Take anything for its truth, but the text "false"."""
+        return to_bool(value) if self.should_coerce(value, coerce) else value
+
+    def validate(self, value: Any) -> Iterable[ValidationError]:
+        """Yield an error for what is no bool."""
+        if not isinstance(value, bool):
+            yield self.validation_error(f"{self.field} must be True or False, of type bool")
 
 
 class NumberField(FieldDescriptor[T]):
@@ -186,9 +295,17 @@ class NumberField(FieldDescriptor[T]):
 class IntegerField(NumberField[int]):
     """An int."""
 
+    def prepare_value(self, value: Any, *, coerce: bool | None = None) -> int | None:
+        """Read an int."""
+        return to_int(value) if self.should_coerce(value, coerce) else value
+
 
 class FloatField(NumberField[float]):
     """A float."""
+
+    def prepare_value(self, value: Any, *, coerce: bool | None = None) -> float | None:
+        """Read a float."""
+        return to_float(value) if self.should_coerce(value, coerce) else value
 
 
 class DecimalField(NumberField[Decimal]):
@@ -204,6 +321,10 @@ class DecimalField(NumberField[Decimal]):
         super().__init__(**kwargs)
         self.max_digits = max_digits
         self.max_decimal_places = max_decimal_places
+
+    def prepare_value(self, value: Any, *, coerce: bool | None = None) -> Decimal | None:
+        """Read a Decimal from text or a number."""
+        return decimal(value) if self.should_coerce(value, coerce) else value
 
     def validate(self, value: Decimal) -> Iterable[ValidationError]:
         """Yield an error for a number that is not finite, too long or out of range."""
@@ -240,16 +361,18 @@ class CharField(FieldDescriptor[T]):
         self.trim_whitespace = trim_whitespace
         self.allow_blank = allow_blank
 
-    def conversion(self) -> Convert | None:
-        """Pass values through prepare_value only if it has something to do."""
-        own = type(self).prepare_value is not CharField.prepare_value
-        return self.to_python if own or self.trim_whitespace else self._convert
+    def compile(self, rules: Rules) -> None:
+        """Trim text on its way in, if asked to."""
+        super().compile(rules)
+        if self.trim_whitespace and not self.prepares:
+            self._convert = self._trim_after(self._convert)
+            self._strict = self._trim_after(self._strict)
 
-    def prepare_value(self, value: Any, *, coerce: bool | None = None) -> T | None:
-        """Trim whitespace, if asked to."""
-        if self.trim_whitespace and isinstance(value, str | bytes):
-            return value.strip()  # type: ignore[return-value]
-        return value  # type: ignore[no-any-return]
+    def _trim_after(self, convert: Convert | None) -> Convert:
+        return lambda value: self._trimmed(value if convert is None else convert(value))
+
+    def _trimmed(self, value: Any) -> Any:
+        return value.strip() if self.trim_whitespace and isinstance(value, str | bytes) else value
 
     def validate(self, value: Any) -> Iterable[ValidationError]:
         """Yield an error for a length out of bounds."""
@@ -268,6 +391,10 @@ class CharField(FieldDescriptor[T]):
 class StringField(CharField[str]):
     """A str."""
 
+    def prepare_value(self, value: Any, *, coerce: bool | None = None) -> str | None:
+        """Make text of a value, and trim it if asked to."""
+        return self._trimmed(to_str(value) if self.should_coerce(value, coerce) else value)  # type: ignore[no-any-return]
+
 
 class BytesField(CharField[bytes]):
     """Bytes; text is encoded by `encoding` with `errors` (utf-8, strict)."""
@@ -277,10 +404,16 @@ class BytesField(CharField[bytes]):
         self.encoding = encoding
         self.errors = errors
 
+    def prepare_value(self, value: Any, *, coerce: bool | None = None) -> bytes | None:
+        """Encode text, and trim it if asked to."""
+        if self.should_coerce(value, coerce):
+            value = to_bytes(value, self.encoding, self.errors)
+        return self._trimmed(value)  # type: ignore[no-any-return]
+
     def compile(self, rules: Rules) -> None:
         """Encode text before anything else looks at it."""
         super().compile(rules)
-        if self.coerce:
+        if self.coerce and not self.prepares:
             self._convert = self._encoded(self._convert)
         self._strict = self._encoded(self._strict)
 
@@ -296,8 +429,30 @@ class BytesField(CharField[bytes]):
 class DatetimeField(FieldDescriptor[datetime]):
     """A datetime, read by date_parser (ISO 8601 unless given)."""
 
+    def prepare_value(self, value: Any, *, coerce: bool | None = None) -> datetime | None:
+        """Read a datetime from text, or from what date_parser takes."""
+        if value is None or isinstance(value, datetime) or not self.should_coerce(value, coerce):
+            return value  # type: ignore[no-any-return]
+        parse: Callable[[Any], datetime] = self.date_parser or datetime.fromisoformat
+        return parse(value)
 
-_FIELDS: dict[Any, type[FieldDescriptor[Any]]] = {
+
+_PREPARE_VALUES = {
+    one.prepare_value
+    for one in (
+        FieldDescriptor,
+        BooleanField,
+        IntegerField,
+        FloatField,
+        DecimalField,
+        StringField,
+        BytesField,
+        DatetimeField,
+    )
+}
+
+#: The descriptor of each type that has one of its own.
+TYPE_TO_FIELD: dict[Any, type[FieldDescriptor[Any]]] = {
     bool: BooleanField,
     int: IntegerField,
     float: FloatField,
@@ -308,6 +463,14 @@ _FIELDS: dict[Any, type[FieldDescriptor[Any]]] = {
 }
 
 
-def field_for_type(typ: Any) -> type[FieldDescriptor[Any]]:
-    """Return the descriptor class for an annotation."""
-    return _FIELDS.get(without_none(typ), FieldDescriptor)
+@lru_cache(maxsize=2048)
+def field_for_type(typ: Any) -> tuple[type[FieldDescriptor[Any]], type[Tag[Any]] | None]:
+    """Return the descriptor class for an annotation, and its tag, if it has one."""
+    typ = without_none(typ)
+    tag, inner = tag_of(typ)
+    if tag is not None:
+        return field_for_type(inner)[0], tag
+    for kind in getattr(inner, "__mro__", ()):
+        if kind in TYPE_TO_FIELD:
+            return TYPE_TO_FIELD[kind], None
+    return FieldDescriptor, None

@@ -2,83 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from datetime import datetime
-from types import FrameType, SimpleNamespace
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
-from .. import codecs
 from ..codecs import CodecArg
-from ..exceptions import ValidationError
+from ..exceptions import ImproperlyConfigured
 from . import codegen
-from .coerce import Rules, is_optional
-from .fields import FieldDescriptor, field_for_type
+from .base import Model
+from .definition import check_order, described, names_around, namespace_of, own_annotations
+from .fields import FieldDescriptor
 from .registry import BLESSED_KEY, named_model, registry
 
 #: Classes whose annotations name something that is not there yet, and what defines them.
 _unfinished: dict[Any, Callable[[Mapping[str, Any]], None]] = {}
 
 
-@dataclass
-class ModelOptions:
-    """What a model class was declared with, and what follows from its fields."""
-
-    serializer: CodecArg = None
-    namespace: str = ""
-    include_metadata: bool = True
-    isodates: bool = False
-    decimals: bool = False
-    coerce: bool = False
-    validation: bool = False
-    polymorphic_fields: bool = False
-    allow_blessed_key: bool = False
-    date_parser: Callable[[Any], datetime] | None = None
-    coercions: dict[Any, Callable[[Any], Any]] = field(default_factory=dict)
-    fields: dict[str, Any] = field(default_factory=dict)
-    descriptors: dict[str, FieldDescriptor[Any]] = field(default_factory=dict)
-
-    @property
-    def fieldset(self) -> frozenset[str]:
-        """The names of all fields."""
-        return frozenset(self.fields)
-
-    @property
-    def fieldpos(self) -> dict[int, str]:
-        """The names of all fields by position."""
-        return dict(enumerate(self.fields))
-
-    @property
-    def optionalset(self) -> frozenset[str]:
-        """The names of the fields that need not be given."""
-        return frozenset(name for name, one in self.descriptors.items() if not one.required)
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """The defaults of those fields."""
-        return {name: one.default for name, one in self.descriptors.items() if not one.required}
-
-    def rules(self) -> Rules:
-        """Return how values are converted."""
-        return Rules(
-            coerce=self.coerce,
-            isodates=self.isodates,
-            decimals=self.decimals,
-            polymorphic=self.polymorphic_fields,
-            coercions=self.coercions,
-            date_parser=self.date_parser,
-        )
-
-
 @dataclass_transform(
     order_default=True,
     field_specifiers=(FieldDescriptor,),
 )
-class Record:
+class Record(Model):
     """A model: fields by annotation, made from keywords or from data, written as a mapping.
 
     ::
@@ -91,16 +37,17 @@ class Record:
     inherit them. `Withdrawal.amount` is the field's descriptor. An annotation
     that cannot be read yet (a model defined further down) is read when the
     first instance is made.
+
+    `__init__`, `__repr__`, `__hash__` and the comparisons may be overridden (what
+    is generated stays as `_model_init`, `_model_eq` and so on), `__post_init__`
+    runs after every construction, and `_prepare_dict` changes what `asdict` gives.
     """
 
-    __is_model__: ClassVar[bool] = True
-    __is_abstract__: ClassVar[bool] = True
-
-    _options: ClassVar[ModelOptions] = ModelOptions()
-    _build: ClassVar[Callable[[Any], Any]]
     _model_init: ClassVar[Callable[..., None]]
     _lazy: ClassVar[bool]
     _own_fields: ClassVar[dict[str, FieldDescriptor[Any]]]
+    #: What is left to be done for this class; None once it is complete.
+    _pending_finalizers: ClassVar[list[Callable[..., None]] | None] = None
 
     def __init_subclass__(
         cls,
@@ -125,7 +72,8 @@ class Record:
         namespace: its name in the registry and in data (module.Class).
         include_metadata: write `{"__faust": {"ns": namespace}}` (True).
         isodates, decimals: read datetimes and Decimals from text.
-        coerce: convert every value to its field's type.
+        coerce: convert every value to its field's type, when the model is made
+        and when a field is assigned.
         validation: check each new instance; implies coerce.
         polymorphic_fields, allow_blessed_key: data may name a subclass.
         abstract: a base class only. date_parser, coercions: own conversions.
@@ -143,18 +91,22 @@ class Record:
             "validation": validation,
             "date_parser": date_parser,
         }
-        cls._options = replace(
-            cls._options,
-            namespace=namespace or f"{cls.__module__}.{cls.__qualname__}",
-            coercions={**cls._options.coercions, **(coercions or {})},
-            **{name: value for name, value in given.items() if value is not None},
-        )
+        options = cls._options.clone_defaults()
+        if "Options" in vars(cls):
+            own = {n: v for n, v in vars(vars(cls)["Options"]).items() if not n.startswith("__")}
+            vars(options).update(own)
+            del cls.Options  # type: ignore[attr-defined]
+        vars(options).update({name: value for name, value in given.items() if value is not None})
+        options.namespace = namespace or namespace_of(cls)
+        options.coercions = {**options.coercions, **(coercions or {})}
+        cls._options = options
         cls.__is_abstract__ = abstract
-        local = _names_around(sys._getframe(1))
+        local = names_around(sys._getframe(1))
 
         def finish(more: Mapping[str, Any]) -> None:
             cls._define({**local, **more, cls.__name__: cls})
             _unfinished.pop(cls, None)
+            cls._pending_finalizers = None
 
         try:
             cls._lazy = lazy_creation
@@ -165,7 +117,7 @@ class Record:
         except NameError:
             _wait(cls, finish)
         if not abstract:
-            registry[cls._options.namespace] = cls
+            registry[options.namespace] = cls
         for other in [one for one in _unfinished if one.__module__ == cls.__module__]:
             if not other.__dict__["_lazy"]:
                 with suppress(NameError):
@@ -184,13 +136,17 @@ class Record:
     @classmethod
     def _define(cls, local: Mapping[str, Any]) -> None:
         """Read the annotations, and compile the functions of the class."""
-        own = _own_annotations(cls, local)
-        _check_order(cls, own)
-        options = cls._options
+        own = own_annotations(cls, local)
+        check_order(cls, own)
+        if "asdict" in vars(cls):
+            raise NotOverridable(
+                f"{cls.__name__}.asdict is what serialization rests on: override _prepare_dict "
+                "(it gets the dict and returns another) or to_representation"
+            )
         inherited: dict[str, FieldDescriptor[Any]] = {}
         for base in reversed(cls.__mro__[1:]):
             inherited.update(vars(base).get("_own_fields", {}))
-        own_fields = {name: _described(cls, name, typ, inherited) for name, typ in own.items()}
+        own_fields = {name: described(cls, name, typ) for name, typ in own.items()}
         fields = {
             name: one.attached(cls, name, one.type, required=one.required, default=one.default)
             for name, one in {**inherited, **own_fields}.items()
@@ -199,30 +155,38 @@ class Record:
             if name not in own and name in vars(cls):  # a new default, without annotation
                 default = vars(cls)[name]
                 fields[name] = one.attached(cls, name, one.type, required=False, default=default)
-        rules = options.rules()
+        rules = cls._options.rules()
         for name, one in fields.items():
             one.compile(rules)
             setattr(cls, name, one)
         cls._own_fields = own_fields
-        cls._options = replace(
-            options, fields={name: one.type for name, one in fields.items()}, descriptors=fields
-        )
+        cls._options.describe(fields)
         cls._compile(fields)
 
     @classmethod
     def _compile(cls, fields: Mapping[str, FieldDescriptor[Any]]) -> None:
-        cls._model_init = codegen.build_init(cls, fields)
-        methods: dict[str, Any] = {
-            "__init__": _abstract_init(cls) if cls.__is_abstract__ else cls._model_init,
-            "asdict": codegen.build_asdict(fields),
+        made = {
+            "init": codegen.build_init(cls, fields),
             **codegen.build_comparisons(fields),
         }
-        own_init = _is_users(cls, "__init__")
-        for name, method in methods.items():
-            if not _is_users(cls, name):
-                method.__qualname__ = f"{cls.__qualname__}.{name}"
-                method._generated = True
+        assign = codegen.build_setattr(cls, fields)
+        if assign is not None:
+            made["setattr"] = assign
+        elif not is_users(cls, "__setattr__"):
+            # A base may convert what is assigned where this class does not.
+            cls.__setattr__ = object.__setattr__  # type: ignore[method-assign]
+        for short, method in made.items():
+            name = f"__{short}__"
+            method.__qualname__ = f"{cls.__qualname__}.{name}"
+            method._generated = True  # type: ignore[attr-defined]
+            setattr(cls, f"_model_{short}", method)
+            if not is_users(cls, name):
                 setattr(cls, name, method)
+        if cls.__is_abstract__ and not is_users(cls, "__init__"):
+            cls.__init__ = _abstract_init  # type: ignore[method-assign]
+        prepared = cls._prepare_dict is not Record._prepare_dict
+        setattr(cls, "asdict", codegen.build_asdict(fields, prepared=prepared))  # noqa: B010
+        own_init = is_users(cls, "__init__")
         build = _build_through_init(cls) if own_init else codegen.build_from_data(cls, fields)
         options = cls._options
         if cls.__is_abstract__ or options.polymorphic_fields or options.allow_blessed_key:
@@ -236,38 +200,15 @@ class Record:
         type(self).make_final()
         type(self)._model_init(self, *args, **kwargs)
 
-    @classmethod
-    def from_data(cls, data: Any, *, preferred_type: Any = None) -> Self:
-        """Make a model of a mapping; a model is handed back as it is.
-
-        What the mapping has beyond the fields becomes attributes, which are not
-        written again. Raises TypeError for a missing field, ValidationError for
-        a value that does not fit.
-        """
-        if getattr(data, "__is_model__", False):
-            return data  # type: ignore[no-any-return]
-        return cls._build(data)  # type: ignore[no-any-return]
-
-    @classmethod
-    def loads(
-        cls, s: bytes, *, default_serializer: CodecArg = None, serializer: CodecArg = None
-    ) -> Self:
-        """Make a model of bytes: by its own serializer, the given one, or JSON."""
-        codec = cls._options.serializer or serializer or default_serializer or "json"
-        return cls.from_data(codecs.loads(codec, s))
-
-    def derive(self, *objects: Record, **fields: Any) -> Self:
-        """Return a copy, changed by the fields of other models and then by keywords."""
-        values = {name: getattr(self, name) for name in self._options.fields}
-        for other in objects:
-            values.update({name: getattr(other, name) for name in other._options.fields})
-        return type(self)(**{**values, **fields})
-
     # -- writing
 
     def asdict(self) -> dict[str, Any]:
         """Return the fields as a dict; nested models stay models."""
         raise NotImplementedError  # replaced in each class
+
+    def _prepare_dict(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Return what asdict gives, made of the fields; to be overridden."""
+        return payload
 
     def to_representation(self) -> dict[str, Any]:
         """Return the fields, and which model they are, as a dict."""
@@ -277,42 +218,9 @@ class Record:
             payload[BLESSED_KEY] = {"ns": options.namespace}
         return payload
 
-    def __json__(self) -> Any:
-        return self.to_representation()
 
-    def dumps(self, *, serializer: CodecArg = None) -> bytes:
-        """Return the model as bytes: by the given serializer, its own, or JSON."""
-        codec = serializer or self._options.serializer or "json"
-        return codecs.dumps(codec, self.to_representation())
-
-    # -- checking
-
-    def validate(self) -> list[ValidationError]:
-        """Return what is wrong with the values of the fields."""
-        return [
-            error
-            for name, one in self._options.descriptors.items()
-            for error in one.validate_all(getattr(self, name))
-        ]
-
-    @property
-    def validation_errors(self) -> list[ValidationError]:
-        """What is wrong with the values of the fields."""
-        return self.validate()
-
-    def is_valid(self) -> bool:
-        """Say whether nothing is."""
-        return not self.validate()
-
-    def validate_or_raise(self) -> None:
-        """Raise the first ValidationError, if there is one."""
-        errors = self.validate()
-        if errors:
-            raise errors[0]
-
-    def __repr__(self) -> str:
-        values = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
-        return f"<{type(self).__name__}: {values}>"
+class NotOverridable(ImproperlyConfigured, RuntimeError):
+    """A model overrides what its other methods rest on."""
 
 
 def _wait(cls: Any, finish: Callable[[Mapping[str, Any]], None]) -> None:
@@ -323,8 +231,9 @@ def _wait(cls: Any, finish: Callable[[Mapping[str, Any]], None]) -> None:
         return cls._build(data)
 
     _unfinished[cls] = finish
+    cls._pending_finalizers = [finish]
     cls._build = staticmethod(build)
-    if not _is_users(cls, "__init__"):
+    if not is_users(cls, "__init__"):
         cls.__init__ = _init_when_final
 
 
@@ -333,17 +242,15 @@ def _init_when_final(self: Any, *args: Any, **kwargs: Any) -> None:
     type(self).__init__(self, *args, **kwargs)
 
 
-_init_when_final._generated = True  # type: ignore[attr-defined]
+def _abstract_init(self: Any, *args: Any, **kwargs: Any) -> None:
+    raise NotImplementedError(f"{type(self).__name__} is abstract: make one of its subclasses")
 
 
-def _abstract_init(cls: Any) -> Callable[..., None]:
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        raise NotImplementedError(f"{cls.__name__} is abstract: make one of its subclasses")
-
-    return __init__
+for _function in (_init_when_final, _abstract_init):
+    _function._generated = True  # type: ignore[attr-defined]
 
 
-def _is_users(cls: Any, name: str) -> bool:
+def is_users(cls: Any, name: str) -> bool:
     """Say whether a method was written by the user, in the class or a base below Record."""
     for base in cls.__mro__:
         if base in (Record, object):
@@ -351,61 +258,6 @@ def _is_users(cls: Any, name: str) -> bool:
         if name in vars(base):
             return not getattr(vars(base)[name], "_generated", False)
     return False
-
-
-def _names_around(frame: FrameType | None) -> dict[str, Any]:
-    """Return the local names where a class is being defined, if that is in a function."""
-    while frame is not None and frame.f_code.co_name in ("__init_subclass__", "__new__"):
-        frame = frame.f_back
-    names: dict[str, Any] = {}
-    while frame is not None and frame.f_locals is not frame.f_globals:
-        names = {**frame.f_locals, **names}
-        if frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-            break  # a function; the frames below it are its callers, not its surroundings
-        frame = frame.f_back
-    return names
-
-
-def _own_annotations(cls: Any, local: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the types of the fields declared in the class itself; NameError if one is unknown."""
-    shim = SimpleNamespace(__annotations__=inspect.get_annotations(cls))
-    module = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
-    hints = typing.get_type_hints(shim, module, dict(local), include_extras=True)
-    return {
-        name: typ
-        for name, typ in hints.items()
-        if typ is not ClassVar and typing.get_origin(typ) is not ClassVar
-    }
-
-
-def _check_order(cls: Any, own: Mapping[str, Any]) -> None:
-    """Refuse a required field after one with a default, as dataclasses do."""
-    before = ""
-    for name in own:
-        value = vars(cls).get(name, _NOTHING)
-        needed = value.required if isinstance(value, FieldDescriptor) else value is _NOTHING
-        if needed and before:
-            raise TypeError(
-                f"{cls.__name__}: field {name!r} without a default follows {before!r} with one"
-            )
-        if not needed:
-            before = name
-
-
-_NOTHING: Any = object()
-
-
-def _described(
-    cls: Any, name: str, typ: Any, inherited: Mapping[str, FieldDescriptor[Any]]
-) -> FieldDescriptor[Any]:
-    """Return the descriptor of one field: the user's own, or the one for its type."""
-    value = vars(cls).get(name, _NOTHING)
-    if isinstance(value, FieldDescriptor):
-        required = value.required and not is_optional(typ)
-        return value.attached(cls, name, typ, required=required, default=value.default)
-    required = value is _NOTHING and not is_optional(typ)
-    default = None if value is _NOTHING else value
-    return field_for_type(typ)().attached(cls, name, typ, required=required, default=default)
 
 
 def _build_through_init(cls: Any) -> Callable[[Any], Any]:
