@@ -26,6 +26,7 @@ from faustc.engine.inbox import Reader
 from faustc.exceptions import ImproperlyConfigured
 from faustc.replies import ReplyPromise
 from faustc.reqrep import Envelopes, ReqRepResponse, Request
+from faustc.shelves import Shelf, current_shelf
 from faustc.streams import Stream
 from faustc.topics import Topic
 from faustc.types import HeadersArg
@@ -99,6 +100,7 @@ class Agent:
         self._topic_options = {**types, **topic_options}
         self._channel: Channel | None = None
         self._reader: Reader | Feed | None = None
+        self._relays: dict[Any, Any] = {}  # what forwards for its streams
 
     def __repr__(self) -> str:
         return f"<Agent {self.name}>"
@@ -322,15 +324,19 @@ class Agent:
 
     def close(self) -> None:
         """Let the actors' streams end, and forget the reader."""
+        for relay in self._relays.values():
+            relay.close()
+        self._relays.clear()
         reader, self._reader = self._reader, None
         if isinstance(reader, Feed):
             self.channel.close_feed(reader)
         elif reader is not None:
             reader.close()
 
-    def stream(self, **options: Any) -> Stream:
+    def stream(self, **options: Any) -> Stream[Any]:
         """Make a stream over its channel that shares the work of its actors."""
-        stream: Stream = self.app.conf.Stream(
+        options.setdefault("prefix", self.name)
+        stream: Stream[Any] = self.app.conf.Stream(
             self.channel, app=self.app, reader=self.open(), **options
         )
         stream.open_envelopes(self.envelopes)
@@ -340,9 +346,21 @@ class Agent:
         """Return a name and a coroutine for each actor, to be run by the app."""
         return [(f"{self.name}[{index}]", self._run(index)) for index in range(self.concurrency)]
 
+    def _spawn(self, work: Any, name: str) -> Any:
+        """Start a task that belongs to its streams."""
+        return self.app.add_future(work, name=f"{self.name}: {name}")
+
     async def _run(self, index: int) -> None:
         """Run the function for as long as there is something to read."""
         _current.set(self)
+        shelf = Shelf(self._spawn, self._relays)
+        current_shelf.set(shelf)
+        try:
+            await self._keep_running(index, shelf)
+        finally:
+            shelf.close(self.app.runner.close_reader)
+
+    async def _keep_running(self, index: int, shelf: Shelf) -> None:
         loop = asyncio.get_running_loop()
         pause_s = IDLE_RESTART_MIN_S
         window, in_window = loop.time(), 0
@@ -367,8 +385,9 @@ class Agent:
                     )
                 failed = False
             except Exception as exc:  # noqa: BLE001 - whatever user code raises ends one event
-                await self._report(stream, exc)
+                await self._report(stream.in_use, exc)
                 await answers.fail(exc)
+            stream = stream.in_use
             ended = bool(reader.closed)  # meanwhile
             if ended:
                 stream.finish()
@@ -377,6 +396,7 @@ class Agent:
                 logger.warning("Agent %s returned; starting it again on the next event", self.name)
             took_something = stream.events_total > 0 or stream.in_hand is not None
             stream.hand_back()
+            shelf.put_back()
             if took_something:
                 pause_s = IDLE_RESTART_MIN_S
                 in_window += 1
@@ -387,7 +407,7 @@ class Agent:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, IDLE_RESTART_MAX_S)
 
-    async def _report(self, stream: Stream, exc: Exception) -> None:
+    async def _report(self, stream: Stream[Any], exc: Exception) -> None:
         """Say what failed and on which event; count it."""
         self.errors_total += 1
         counters = self.app.monitor

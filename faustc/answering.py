@@ -23,7 +23,7 @@ class Answers:
 
     def request(self) -> Request | None:
         """Return the request that the event in hand is, None if it is none."""
-        message = self.stream.in_hand
+        message = self.stream.in_use.in_hand
         if message is None:
             return None
         headers = message.headers
@@ -34,20 +34,24 @@ class Answers:
 
     async def give(self, request: Request, value: Any) -> None:
         """Reply to a request with a value."""
-        self._answered = self.stream.in_hand
+        self._answered = self.stream.in_use.in_hand
         await self.agent.send_reply(request, response_to(request, self._key(), value))
 
     async def fail(self, error: BaseException) -> None:
         """Reply that the agent raised, if it has not replied already and the asker cares."""
         request = self.request()
-        if request is None or not request.takes_errors or self.stream.in_hand is self._answered:
+        if (
+            request is None
+            or not request.takes_errors
+            or self.stream.in_use.in_hand is self._answered
+        ):
             return
         response = error_to(request, self._key(), self.agent.name, error)
         await self.agent.send_reply(request, response)
 
     def _key(self) -> Any:
         try:
-            event = self.stream.current_event
+            event = self.stream.in_use.current_event
         except DecodeError:
             return None
         key = None if event is None else event.key

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, NoReturn
@@ -297,13 +297,15 @@ class App(Service):
 
         return define
 
-    def stream(self, channel: Any, **options: Any) -> Stream:
-        """Make a stream over a topic, a channel, or a topic's name."""
+    def stream(self, channel: Any, **options: Any) -> Stream[Any]:
+        """Make a stream over a topic, a channel, a topic's name, or any iterable."""
         if isinstance(channel, str):
             channel = self.topic(channel)
-        elif not isinstance(channel, Channel):
-            raise TypeError(f"a stream is over a topic or channel, not {channel!r}")
-        stream: Stream = self.conf.Stream(channel, app=self, **options)
+        elif not isinstance(channel, Channel | AsyncIterable | Iterable):
+            raise ImproperlyConfigured(
+                f"a stream is over a topic, a channel or an iterable, not {channel!r}"
+            )
+        stream: Stream[Any] = self.conf.Stream(channel, app=self, **options)
         return stream
 
     def discover(

@@ -31,7 +31,10 @@ class Feed:
         self.holders: WeakSet[Any] = WeakSet()
         self.on_ack: Callable[[int], None] | None = None  # told of each offset
         self._waiting: deque[LocalMessage] = deque()
+        self._thrown: deque[tuple[BaseException, Any, Any]] = deque()
+        self.fault: tuple[Any, Any] | None = None  # the event that what was thrown is about
         self._ready = asyncio.Event()
+        self._watchers: WeakSet[asyncio.Event] = WeakSet()
         self._room = asyncio.Event()
 
     def __len__(self) -> int:
@@ -46,7 +49,7 @@ class Feed:
         return self
 
     def __next__(self) -> LocalMessage:
-        if not self._waiting:
+        if not self._waiting or self._thrown:
             raise StopIteration
         self._room.set()
         return self._waiting.popleft()
@@ -64,13 +67,39 @@ class Feed:
 
     # as a reader
     async def portion(self) -> Feed | None:
-        """Return self once there is a message; None when closed."""
-        while not self._waiting:
+        """Return self once there is a message; None when closed. Raises what was thrown."""
+        while self.poll() is None:
             if self.closed:
                 return None
             self._ready.clear()
             await self._ready.wait()
         return self
+
+    def poll(self) -> Feed | None:
+        """Return self if there is a message; raises what was thrown, see Reader."""
+        if self._thrown:
+            error, ledger, message = self._thrown.popleft()
+            self.fault = None if ledger is None else (ledger, message)
+            raise error
+        return self if self._waiting else None
+
+    def watch(self, event: asyncio.Event) -> None:
+        """Set an event, too, whenever there may be something new."""
+        self._watchers.add(event)
+
+    def throw(self, error: BaseException, ledger: Any = None, message: Any = None) -> None:
+        """Raise an error where somebody waits for the next message, before any that waits."""
+        self._thrown.append((error, ledger, message))
+        self._wake()
+
+    def owns(self, ledger: Any) -> bool:
+        """Say whether it is the ledger of our messages."""
+        return ledger is self
+
+    def _wake(self) -> None:
+        self._ready.set()
+        for event in self._watchers:
+            event.set()
 
     async def put(self, message: LocalMessage) -> None:
         """Add a message; waits while maxsize of them have not been taken."""
@@ -85,17 +114,17 @@ class Feed:
     def give_back(self, messages: Sequence[tuple[Any, LocalMessage]]) -> None:
         """Take back, in front, what was taken and not looked at."""
         self._waiting.extendleft(message for _, message in reversed(messages))
-        self._ready.set()
+        self._wake()
 
     def put_nowait(self, message: LocalMessage) -> None:
         """Add a message, whatever waits already."""
         self._waiting.append(message)
-        self._ready.set()
+        self._wake()
 
     def close(self) -> None:
         """End whoever reads, once what waits is taken."""
         self.closed = True
-        self._ready.set()
+        self._wake()
         self._room.set()
 
 

@@ -229,6 +229,10 @@ class Runner:
         if not reader.closed and self.home.loop is not None and self.home.loop.is_running():
             self.home.loop.call_soon_threadsafe(self.close_reader, channel, reader)
 
+    async def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has that is read here, once that is known."""
+        return await self.engine.partition_count(topic)
+
     def decode_failed(self, channel: Channel, message: Any, error: DecodeError) -> None:
         """Count a message that does not decode, and say so."""
         counters = self.app.monitor

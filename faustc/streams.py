@@ -1,38 +1,48 @@
-"""Streams: `async for` over what a topic or channel brings.
-
-The await is per batch, not per message: while a batch lasts, the loop below is
-a plain one. An event is acknowledged when its body comes back for the next.
-"""
+"""Streams: what agents iterate over, and what can be made of it."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
-import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any
+import reprlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self, TypeVar
 
-from faustc.events import Event, current_event, current_stream
-from faustc.exceptions import DecodeError, Skip
+from faustc.channels import Channel
+from faustc.events import current_event
+from faustc.exceptions import ImproperlyConfigured
+from faustc.iteration import Iteration, Processor, View
+from faustc.operators import Echo, Filter, Rekey, group_key
+from faustc.relays import Relay
+from faustc.topics import Topic
 
 __all__ = ["Stream", "StreamView", "current_event"]
 
-logger = logging.getLogger(__name__)
+StreamView = View
 
-# When data is always ready, the loop gets its turn this often: timers, heartbeats
-# and other agents wait no longer than this for one agent's plain loop.
-TURN_S = 0.005
-
-Processor = Callable[[Any], Any]
+T = TypeVar("T")
 
 
-class Stream:
-    """Iterates over a channel. One at a time: it has one current event.
+class Stream(Iteration[T]):
+    """Iterates over a topic, a channel, or any iterable. It has one current event at a time.
 
     Iterating gives values; `events()` gives events, `items()` pairs of key and
-    value, `take()` lists. Derived views share the position of their stream.
+    value, `take()` lists. Those views share the position of their stream.
+    `group_by()`, `through()`, `noack()` and `combine()` make another stream, which
+    takes this one's place: iterate that one.
+
+    app is the channel's by default. processors are functions, or coroutine functions,
+    that have each value first. combined are the streams to merge, join_strategy says
+    how to join two of them. on_start is called when an iteration begins. prev is the
+    stream that this one was made from. With enable_acks=False events are acknowledged
+    by hand. prefix goes before the names of topics made for it. loop and beacon mean
+    nothing here.
     """
+
+    beacon: Any = None
+    loop: Any = None
+    _next: Stream[Any] | None = None
+    _relay: Relay | None = None  # what brings the messages here, from prev
+    _envelopes: Any = None  # what may stand around values
+    _relayed = False  # a relay iterates over it, not the user
 
     def __init__(
         self,
@@ -40,288 +50,327 @@ class Stream:
         *,
         app: Any = None,
         processors: Iterable[Processor] | None = None,
+        combined: Iterable[Stream[Any]] | None = None,
         on_start: Callable[[], Any] | None = None,
+        join_strategy: Any = None,
+        beacon: Any = None,
         concurrency_index: int | None = None,
+        prev: Stream[Any] | None = None,
+        active_partitions: Any = None,
         enable_acks: bool = True,
         prefix: str = "",
-        reader: Any = None,
-        beacon: Any = None,
         loop: Any = None,
+        reader: Any = None,
     ) -> None:
+        super().__init__(reader)
         self.channel = channel
         self.app = app if app is not None else channel.app
+        self.combined = list(combined or ())
+        self.join_strategy = join_strategy
         self.concurrency_index = concurrency_index
+        self.active_partitions = active_partitions
         self.enable_acks = enable_acks
         self.prefix = prefix
-        self.events_total = 0
+        if beacon is not None:
+            self.beacon = beacon
+        if loop is not None:
+            self.loop = loop
         self._processors = list(processors or ())
         self._on_start = on_start
-        self._reader = reader  # whom we share the work with; None: one of our own, when iterated
-        self._owns_reader = reader is None
-        self._decode_key, self._decode_value = channel.decoders()
-        self._message: Any = None
-        self._value: Any = None
-        self._ledger: Any = None
-        self._event: Event | None = None
-        self._walks = 0  # iterations begun,
-        self._left = 0  # and the last one that was left in the middle
-        # take(): what is collected and not handed out, and what is in hand beside _message
-        self._buffer: list[tuple[Any, Any, Any]] = []  # (value, ledger, message)
-        self._held: list[tuple[Any, Any]] = []  # (ledger, message)
+        self._prev = prev
+        if not self.combined and isinstance(channel, Channel):
+            self._decode_key, self._decode_value = channel.decoders()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.label}>"
 
     def open_envelopes(self, envelopes: Any) -> None:
         """Let values come in envelopes, which are opened (see Registry.value_decoder)."""
-        self._decode_key, self._decode_value = self.channel.decoders(envelopes)
+        self._envelopes = envelopes
+        if not self.combined and isinstance(self.channel, Channel):
+            self._decode_key, self._decode_value = self.channel.decoders(envelopes)
 
     @property
     def label(self) -> str:
         """A short name for logs."""
-        return str(self.channel.label)
+        if self.combined:
+            return " & ".join(part.label for part in self.combined)
+        return str(getattr(self.channel, "label", None) or reprlib.repr(self.channel))
 
-    # -- what is in hand ---------------------------------------------------------------
+    shortlabel = label
 
-    @property
-    def current_event(self) -> Event | None:
-        """The event in progress; made when asked for."""
-        if self._event is None and self._message is not None:
-            self._event = self._make_event(self._value)
-        return self._event
+    async def stop(self) -> None:
+        """Read no more: the iteration ends, and the topic's other readers go on.
 
-    def _make_event(self, value: Any) -> Event:
-        message = self._message
-        key = self._decode_key(message.key)
-        event: Event = self.app.create_event(key, value, message.headers, message)
-        event.ledger = self._ledger
-        return event
-
-    @property
-    def in_hand(self) -> Any:
-        """The message whose event the body has not come back from; None between two."""
-        return self._message
-
-    @property
-    def busy(self) -> bool:
-        """Whether an event is in hand, or some are collected for a list."""
-        return self._message is not None or bool(self._buffer)
-
-    def finish(self) -> bool:
-        """Acknowledge what is in hand: its body came back, or was given up."""
-        message, self._message, self._event, self._value = self._message, None, None, None
-        held, self._held = self._held, []
-        if message is None or not self.enable_acks:
-            return False
-        for ledger, one in held:
-            ledger.ack(one.offset)
-        return bool(held) or bool(self._ledger.ack(message.offset))
-
-    async def ack(self, event: Event) -> bool:
-        """Acknowledge one event, of a stream with manual acknowledgement."""
-        return bool(event.ack())
-
-    # -- iterating ---------------------------------------------------------------------
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self._walk(None)
-
-    def events(self) -> StreamView:
-        """Iterate over events instead of values."""
-        return StreamView(self, lambda: self._walk(self._shape_event))
-
-    def items(self) -> StreamView:
-        """Iterate over pairs of key and value."""
-        return StreamView(self, lambda: self._walk(self._shape_item))
-
-    def enumerate(self, start: int = 0) -> StreamView:
-        """Iterate over pairs of a running number and a value."""
-        return StreamView(self, lambda: self._enumerate(start))
-
-    async def _enumerate(self, start: int) -> AsyncIterator[Any]:
-        number = start
-        async for value in self:
-            yield number, value
-            number += 1
-
-    def take(self, max_: int, within: float | Any = 0) -> StreamView:
-        """Iterate over lists of up to max_ values, none older than `within` seconds.
-
-        within may be a timedelta; 0 waits for max_ however long it takes. The
-        events of a list are acknowledged when its body comes back.
+        Streams that were made from this one are stopped as well.
         """
-        within_s = within.total_seconds() if hasattr(within, "total_seconds") else float(within)
-        return StreamView(self, lambda: self._take(max_, within_s))
+        for stream in [self, *self._following()]:
+            if stream._relay is not None:
+                stream._relay.close()
+            elif stream._owns_reader and stream._reader is not None and stream._opens is None:
+                self.app.runner.close_reader(stream.channel, stream._reader)
+            for part in stream.combined:
+                await part.remove_from_stream(stream)
+            await stream.end()
 
-    def noack(self) -> Stream:
-        """Return this stream with manual acknowledgement: `event.ack()` or `stream.ack(event)`."""
-        self.enable_acks = False
-        return self
+    async def throw(self, exc: BaseException) -> None:
+        """Raise an exception where the iteration waits for its next event.
+
+        Where several actors share the work it is raised in one of them.
+        """
+        stream = self.get_active_stream()
+        if stream._reader is None:
+            stream._thrown.append(exc)
+        else:
+            stream._reader.throw(exc)
+
+    # -- how streams hang together ---------------------------------------------------------
+
+    def _following(self) -> Iterator[Stream[Any]]:
+        node = self._next
+        while node is not None:
+            yield node
+            node = node._next
+
+    def get_active_stream(self) -> Stream[Any]:
+        """Return the last of the streams made from this one: the one to be iterated."""
+        active: Stream[Any] = self
+        for active in self._following():  # noqa: B007 - the last is wanted
+            pass
+        return active
+
+    def get_root_stream(self) -> Stream[Any]:
+        """Return the stream that this one was made from, by way of others perhaps."""
+        node: Stream[Any] = self
+        while node._prev is not None:
+            node = node._prev
+        root: Stream[Any] = node
+        return root
+
+    @property
+    def in_use(self) -> Stream[Any]:
+        """The one, of this stream and those made from it, that its user iterates."""
+        used = self
+        for stream in self._following():
+            if stream._walks and not stream._relayed:
+                used = stream
+        return used
+
+    def info(self) -> dict[str, Any]:
+        """Return what `clone` would make it from."""
+        return {
+            "app": self.app,
+            "channel": self.channel,
+            "processors": list(self._processors),
+            "on_start": self._on_start,
+            "loop": self.loop,
+            "combined": list(self.combined),
+            "beacon": self.beacon,
+            "concurrency_index": self.concurrency_index,
+            "prev": self._prev,
+            "active_partitions": self.active_partitions,
+            "enable_acks": self.enable_acks,
+            "prefix": self.prefix,
+            "join_strategy": self.join_strategy,
+        }
+
+    def clone(self, **options: Any) -> Self:
+        """Make another stream like this one, with some options changed.
+
+        It reads the channel by itself, except that in an agent it shares the work.
+        """
+        stream = type(self)(**{**self.info(), **options})
+        if "channel" not in options and not self._owns_reader:
+            stream._reader, stream._owns_reader = self._reader, False
+        if self._envelopes is not None:
+            stream.open_envelopes(self._envelopes)
+        return stream
+
+    def __copy__(self) -> Self:
+        return self.clone()
+
+    def _chain(self, what: str, **options: Any) -> Self:
+        """Make the stream that takes this one's place."""
+        if self._next is not None:
+            raise ImproperlyConfigured(
+                f"{what}: another stream was made from {self!r} already, and has its messages; "
+                "make it from that one, or from a clone()"
+            )
+        stream = self.clone(prev=self, **options)
+        self._next = stream
+        return stream
+
+    def _chain_here(self, what: str, **options: Any) -> Self:
+        """Make a stream that reads what this one would have read."""
+        stream = self._chain(what, **options)
+        stream._opens = self.opened
+        stream._decode_key, stream._decode_value = self._decode_key, self._decode_value
+        return stream
+
+    # -- operators -------------------------------------------------------------------------
+
+    def noack(self) -> Self:
+        """Return a stream of the same events with manual acknowledgement.
+
+        `event.ack()`, `stream.ack(event)` or `async with event` does it; neither moving on
+        nor an error of the agent does.
+        """
+        return self._chain_here("noack()", enable_acks=False)
 
     def add_processor(self, processor: Processor) -> None:
         """Let a function, or coroutine function, have each value first; Skip drops the event."""
         self._processors.append(processor)
 
-    def _shape_event(self, value: Any) -> Event:
-        self._event = event = self._make_event(value)
-        return event
+    def filter(self, fun: Callable[[T], Any]) -> Self:
+        """Drop values of which a function, or coroutine function, says so; return the stream.
 
-    def _shape_item(self, value: Any) -> tuple[Any, Any]:
-        return self._decode_key(self._message.key), value
+        What is dropped is acknowledged.
+        """
+        self.add_processor(Filter(fun))
+        return self
 
-    async def _walk(self, shape: Callable[[Any], Any] | None) -> AsyncIterator[Any]:
-        """Yield what each event is shaped into. The one loop that values and events come from."""
-        reader = await self._open()
-        walk = self._walks
-        decode, processors = self._decode_value, self._processors
-        monotonic = time.monotonic
-        turn_over = monotonic() + TURN_S
-        try:
-            while (portion := await reader.portion()) is not None:
-                self._ledger = ledger = portion.ledger
-                ack = ledger.ack
-                for message in portion.pending:
-                    self._message = message
-                    try:
-                        self._value = value = decode(message.value)
-                        if processors:
-                            self._value = value = await self._processed(value)
-                        if shape is not None:
-                            value = shape(value)
-                    except (DecodeError, Skip) as exc:
-                        self._message = self._event = None
-                        self._drop(message, ledger, exc)
-                        continue
-                    self.events_total += 1
-                    yield value
-                    # Not in a finally: if the body failed, whoever runs it decides.
-                    if self._message is not None:
-                        self._message = self._event = None
-                        if self.enable_acks:
-                            ack(message.offset)
-                    if monotonic() >= turn_over:
-                        await asyncio.sleep(0)
-                        turn_over = monotonic() + TURN_S
-        except GeneratorExit:
-            self._left = walk
-            reader.left(self)
-            raise
+    def echo(self, *channels: Channel | str) -> Self:
+        """Send each value to channels, too, with its key and headers; return the stream.
 
-    def _drop(self, message: Any, ledger: Any, why: DecodeError | Skip) -> None:
-        """Pass an event that does not decode (and say so), or that a processor skipped."""
-        if isinstance(why, DecodeError):
-            self.app.runner.decode_failed(self.channel, message, why)
-        ledger.ack(message.offset)
+        The names of topics will do; those have the types of this stream.
+        """
+        self.add_processor(Echo([self._channel_of(channel) for channel in channels]))
+        return self
 
-    async def _processed(self, value: Any) -> Any:
-        for processor in self._processors:
-            value = processor(value)
-            if isinstance(value, Awaitable):
-                value = await value
-        return value
+    def _channel_of(self, channel: Channel | str) -> Channel:
+        return self.derive_topic(channel) if isinstance(channel, str) else channel
 
-    async def _take(self, max_: int, within_s: float) -> AsyncIterator[list[Any]]:
-        """Collect values, then hand them out together and acknowledge them together."""
-        reader = await self._open()
-        walk = self._walks
-        loop = asyncio.get_running_loop()
-        deadline: float | None = None
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        portion = await reader.portion()
-                except TimeoutError:
-                    pass  # what came until now has waited long enough
-                else:
-                    if portion is None:
-                        return
-                    await self._collect(portion, max_)
-                    if deadline is None and within_s > 0:
-                        deadline = loop.time() + within_s
-                over = deadline is not None and loop.time() >= deadline
-                if over or len(self._buffer) >= max_:
-                    deadline = None
-                    taken, self._buffer = self._buffer, []
-                    if taken:
-                        self._held = [(ledger, message) for _, ledger, message in taken]
-                        self._value, self._ledger, self._message = taken[-1]
-                        self.events_total += len(taken)
-                        yield [value for value, _, _ in taken]
-                        self.finish()
-                    await asyncio.sleep(0)
-        except GeneratorExit:
-            self._left = walk
-            reader.left(self)
-            raise
+    def through(self, channel: Channel | str) -> Stream[Any]:
+        """Forward every message to a channel, and return a stream that goes on from there.
 
-    async def _collect(self, portion: Any, max_: int) -> None:
-        """Move messages of a portion to the buffer until that is full."""
-        decode, ledger = self._decode_value, portion.ledger
-        for message in portion.pending:
-            self._message, self._ledger = message, ledger
-            try:
-                value = decode(message.value)
-                if self._processors:
-                    value = await self._processed(value)
-            except (DecodeError, Skip) as exc:
-                self._drop(message, ledger, exc)
-            else:
-                self._buffer.append((value, ledger, message))
-            if len(self._buffer) >= max_:
-                break
-        self._message = None
+        The name of a topic will do; it has the types of this stream. An event is done here
+        once it is in the producer's buffer; offsets are committed after that is flushed.
+        """
+        return self._relay_to("through()", self._channel_of(channel), None)
 
-    def release(self, tp: Any) -> None:
-        """Give back what was collected of a partition that goes: it is handed out elsewhere."""
-        gone = [entry[1:] for entry in self._buffer if entry[2].tp == tp]
-        self._buffer = [entry for entry in self._buffer if entry[2].tp != tp]
-        if self._left == self._walks and self._message is not None:
-            # Left in the middle of an event that nobody came back from: not done, and
-            # nothing to wait for either.
-            in_hand = self._held or [(self._ledger, self._message)]
-            gone = [one for one in in_hand if one[1].tp == tp] + gone
-        if gone:
-            ledger, first = gone[0]
-            ledger.cut(first.offset)
+    def group_by(
+        self,
+        key: Any,
+        *,
+        name: str | None = None,
+        topic: Topic | None = None,
+        partitions: int | None = None,
+    ) -> Stream[T]:
+        """Return a stream in which messages with one key come from one partition.
 
-    def hand_back(self) -> None:
-        """Finish what is in hand, and return what was collected and not handed out."""
-        self.finish()
-        buffer, self._buffer = self._buffer, []
-        if buffer:
-            self._reader.give_back([(ledger, message) for _, ledger, message in buffer])
+        key is a field of the model (`Order.account`), or a function, or coroutine function,
+        of the value, which needs a name. Messages are sent on with that key to a topic of
+        the app's own, or to the one given, which has as many partitions as this stream's
+        has unless partitions says otherwise.
+        """
+        key_of, suffix, key_type = group_key(key, name)
+        if topic is None and not isinstance(self.channel, Topic):
+            grouped = self._chain_here("group_by()")
+            grouped.add_processor(Rekey(key_of))
+            return grouped
+        if topic is None:
+            topic = self._repartition_topic(suffix, key_type, partitions)
+        return self._relay_to("group_by()", topic, key_of)
 
-    async def _open(self) -> Any:
-        """Return whom we read from, joining the app's readers the first time."""
-        if self._reader is None:
-            self._reader = await self.app.runner.open_reader(self.channel)
-            # A stream that nobody holds any more must hold back neither commits nor fetching.
-            gone = weakref.finalize(self, self.app.runner.forget_reader, self.channel, self._reader)
-            gone.atexit = False
-        self._walks += 1
-        self.hand_back()  # an iteration that ended in `break`: its owner came back for more
-        self._reader.holders.add(self)
-        current_stream.set(weakref.ref(self))
-        if self._on_start is not None:
-            started, self._on_start = self._on_start, None
-            result = started()
-            if isinstance(result, Awaitable):
-                await result
-        return self._reader
+    def _repartition_topic(self, suffix: str, key_type: Any, partitions: int | None) -> Topic:
+        source = self.channel
+        named = [] if source.has_prefix else [self.app.conf.id, self.prefix]
+        parts = [*filter(None, named), source.get_topic_name(), suffix, "repartition"]
+        topic: Topic = self.app.topic(
+            "-".join(parts),
+            key_type=key_type,
+            value_type=source.value_type,
+            value_serializer=source.value_serializer,
+            allow_empty=source.allow_empty,
+            partitions=partitions,
+            internal=True,
+            has_prefix=True,
+        )
+        return topic
 
-    async def stop(self) -> None:
-        """Read no more: the iteration ends, and the topic's other readers go on."""
-        if self._owns_reader and self._reader is not None:
-            self.app.runner.close_reader(self.channel, self._reader)
+    def _relay_to(self, what: str, channel: Channel, key_of: Any) -> Stream[Any]:
+        """Have messages sent on to a channel, and return the stream that reads it."""
+        # Those that only drop or copy run before the message goes on as it is, the
+        # others after it came.
+        keep = 0
+        while keep < len(self._processors) and hasattr(self._processors[keep], "keeps_value"):
+            keep += 1
+        stream = self._chain(
+            what,
+            channel=channel,
+            processors=self._processors[keep:],
+            combined=(),
+            join_strategy=None,
+            on_start=None,
+        )
+        del self._processors[keep:]
+        stream._relay = Relay(self, channel, key_of, what)
+        stream._opens = stream._relay.open
+        return stream
 
+    def combine(self, *nodes: Stream[Any]) -> Stream[Any]:
+        """Return a stream of the events of this one and of others; `a & b` does it, too.
 
-class StreamView:
-    """A stream seen as events, pairs or lists; each `async for` over it goes on where it was."""
+        Each goes through the processors of the stream it came from first. They are read
+        in turn, so that none is kept waiting by another.
+        """
+        for node in nodes:
+            if not isinstance(node, Stream):
+                raise ImproperlyConfigured(
+                    f"only streams are combined for now, not {node!r}: tables come later"
+                )
+        merged = self.combined and not self._processors and self.join_strategy is None
+        parts = [*(self.combined if merged else [self]), *nodes]
+        if len(set(map(id, parts))) < len(parts):
+            raise ImproperlyConfigured("a stream cannot be combined with itself; clone() it")
+        stream = self._chain(
+            "combine()", combined=parts, processors=(), on_start=None, join_strategy=None
+        )
+        stream._owns_reader, stream._reader = True, None
+        for part in parts:
+            part.contribute_to_stream(stream)
+        return stream
 
-    def __init__(self, stream: Stream, walk: Callable[[], AsyncIterator[Any]]) -> None:
-        self.stream = stream
-        self._walk = walk
+    def __and__(self, other: Any) -> Stream[Any]:
+        if not isinstance(other, Stream):
+            return NotImplemented
+        return self.combine(other)
 
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self._walk()
+    def contribute_to_stream(self, active: Stream[Any]) -> None:
+        """Become part of a combined stream."""
+        if self._next is not active:
+            if self._next is not None:
+                raise ImproperlyConfigured(
+                    f"{self!r} is part of another stream already, or one was made from it"
+                )
+            self._next = active
+
+    async def remove_from_stream(self, stream: Stream[Any]) -> None:
+        """End being part of a combined stream, which is stopped."""
+        self._next = None
+        await self.stop()
+
+    def derive_topic(
+        self,
+        name: str,
+        *,
+        schema: Any = None,
+        key_type: Any = None,
+        value_type: Any = None,
+        prefix: str = "",
+        suffix: str = "",
+    ) -> Topic:
+        """Describe a topic whose types are those of this stream, unless others are given."""
+        if not isinstance(self.channel, Topic):
+            raise ImproperlyConfigured(
+                f"{self!r} does not read a topic, so {name!r} cannot be derived from it; "
+                "give a topic instead of its name"
+            )
+        return self.channel.derive_topic(
+            topics=[name],
+            schema=schema,
+            key_type=key_type,
+            value_type=value_type,
+            prefix=prefix,
+            suffix=suffix,
+        )

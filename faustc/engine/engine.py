@@ -30,6 +30,7 @@ from faustc.exceptions import (
     ConsumerNotStarted,
     DeliveryFailed,
     FaustError,
+    KafkaTimeout,
     ProducerClosed,
 )
 from faustc.types import TopicPartition
@@ -50,6 +51,8 @@ MIN_COMMIT_TIMEOUT_S = 5.0
 LAST_COMMIT_S = 15.0
 # How long each part is given to close after a crash.
 ABANDON_S = 10.0
+# How long the number of a topic's partitions is waited for.
+METADATA_S = 30.0
 # While every inbox is full, the group is told this often that we are alive.
 ALIVE_S = 1.0
 
@@ -281,6 +284,23 @@ class Engine:
         return {topic: len(known(topic) or ()) or "?" for topic in self.assignment.topics}
 
     # -- topics ------------------------------------------------------------------------
+
+    async def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has that we read, once that is known.
+
+        Raises KafkaTimeout if it is not within METADATA_S.
+        """
+        deadline = asyncio.get_running_loop().time() + METADATA_S
+        while asyncio.get_running_loop().time() < deadline:
+            known = getattr(self.running_consumer(), "partitions_for_topic", None)
+            if known is None:  # a driver that cannot tell
+                ours: Collection[TopicPartition] = self.consumer.assignment()
+                return max(1, sum(tp.topic == topic for tp in ours))
+            numbers: Collection[int] = known(topic) or ()
+            if numbers:
+                return len(numbers)
+            await asyncio.sleep(0.05)
+        raise KafkaTimeout(f"no metadata of topic {topic} within {METADATA_S:g} s")
 
     async def declare(self, specs: Iterable[TopicSpec]) -> None:
         """Create the topics that are missing, each looked for once."""

@@ -78,6 +78,13 @@ class Portion:
         """How many messages nobody has taken yet."""
         return length_hint(self.pending)
 
+    def split(self) -> Portion:
+        """Hand out no more here, and return what nobody took as a portion of its own."""
+        left = self.left
+        rest = self._messages[-left:] if left else []
+        self._messages.clear()  # a list iterator sees it: actors stop at the next step
+        return Portion(self.tp, rest, self.ledger)
+
     def close(self) -> None:
         """Hand out no more; what nobody took goes back to the ledger as never handed out."""
         left = self.left
@@ -175,7 +182,10 @@ class Reader:
         self._inboxes: dict[TopicPartition, Inbox] = {}
         self._turns: deque[Inbox] = deque()  # inboxes that have something, in whose turn it is
         self._current: Portion | None = None
+        self._thrown: deque[tuple[BaseException, Ledger | None, Any]] = deque()
+        self.fault: tuple[Ledger, Any] | None = None  # the event that what was thrown is about
         self._ready = asyncio.Event()
+        self._watchers: WeakSet[asyncio.Event] = WeakSet()
 
     def __repr__(self) -> str:
         return f"<Reader {self.name} of {', '.join(sorted(self.topics))}>"
@@ -231,7 +241,35 @@ class Reader:
         if not len(inbox):
             self._turns.append(inbox)
         inbox.put(batches)
+        self._wake()
+
+    def _wake(self) -> None:
         self._ready.set()
+        for event in self._watchers:
+            event.set()
+
+    def watch(self, event: asyncio.Event) -> None:
+        """Set an event, too, whenever there may be something new."""
+        self._watchers.add(event)
+
+    def throw(
+        self, error: BaseException, ledger: Ledger | None = None, message: Any = None
+    ) -> None:
+        """Raise an error where somebody waits for the next message, before any that waits.
+
+        ledger and message are those of the event that it is about, if there is one.
+        """
+        self._thrown.append((error, ledger, message))
+        for portion in self._returned.copy():
+            self._returned.append(portion.split())
+            self._returned.popleft()
+        if self._current is not None:
+            self._current = self._current.split()
+        self._wake()
+
+    def owns(self, ledger: Any) -> bool:
+        """Say whether a ledger is that of one of our partitions."""
+        return any(inbox.ledger is ledger for inbox in self._inboxes.values())
 
     def give_back(self, messages: Sequence[tuple[Ledger, Any]]) -> None:
         """Take back what was handed out and not looked at: it comes again, first."""
@@ -241,27 +279,40 @@ class Reader:
         for ledger, some in by_ledger.values():
             if not ledger.closed:
                 self._returned.append(Portion(some[0].tp, some, ledger))
-        self._ready.set()
+        self._wake()
 
     async def portion(self) -> Portion | None:
-        """Return what is to be worked on next; None once the reader is closed."""
+        """Return what is to be worked on next; None once the reader is closed.
+
+        Raises what was thrown; `fault` then has the event it is about.
+        """
         while not self.closed:
-            while self._returned:
-                if self._returned[0].left:
-                    return self._returned[0]
-                self._returned.popleft()
-            current = self._current
-            if current is not None:
-                if current.left:
-                    return current
-                self._current = None
-            if self._turns:
-                current = self._current = self._take()
-                if current.left:
-                    return current
-                continue
+            portion = self.poll()
+            if portion is not None:
+                return portion
             self._ready.clear()
             await self._ready.wait()
+        return None
+
+    def poll(self) -> Portion | None:
+        """Return what is to be worked on next, None if nothing is there; raises like `portion`."""
+        if self._thrown:
+            error, ledger, message = self._thrown.popleft()
+            self.fault = None if ledger is None else (ledger, message)
+            raise error
+        while self._returned:
+            if self._returned[0].left:
+                return self._returned[0]
+            self._returned.popleft()
+        current = self._current
+        if current is not None:
+            if current.left:
+                return current
+            self._current = None
+        while self._turns:
+            current = self._current = self._take()
+            if current.left:
+                return current
         return None
 
     def _take(self) -> Portion:
@@ -279,4 +330,4 @@ class Reader:
         self.closed = True
         for tp in list(self._inboxes):
             self.stop(tp)
-        self._ready.set()
+        self._wake()

@@ -236,6 +236,10 @@ class AgentTestWrapper(Agent):
                 "put with wait=False"
             ) from exc
 
+    def _spawn(self, work: Any, name: str) -> Any:
+        assert self._nursery is not None
+        return self._nursery.spawn(work, name)
+
     # -- what the agent does -----------------------------------------------------------
 
     async def _to_sinks(self, value: Any) -> None:
@@ -245,7 +249,7 @@ class AgentTestWrapper(Agent):
         self._yielded.put_nowait(value)
         await super()._to_sinks(value)
 
-    async def _report(self, stream: Stream, exc: Exception) -> None:
+    async def _report(self, stream: Stream[Any], exc: Exception) -> None:
         message = stream.in_hand
         if message is not None:
             self.errors[message.offset] = exc

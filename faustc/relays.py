@@ -1,0 +1,97 @@
+"""Forwarding what one stream brings to a channel that another stream reads.
+
+A `Relay` is a task of its own, so that forwarding goes on while the body of the
+other stream is at work. What fails there (a key that cannot be found, a processor)
+is raised where the other stream waits for its next event, with the event that it
+failed on in hand: to the body, and to whoever runs it, it is a failure like any other.
+The next time that stream is iterated, forwarding goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+from faustc.channels import Channel
+from faustc.exceptions import NotReady
+from faustc.operators import forward, maybe_await
+from faustc.shelves import Spawn, current_shelf
+from faustc.topics import Topic
+
+__all__ = ["Relay"]
+
+
+class Relay:
+    """Iterates over a stream and sends each message on, with a new key if there is a way to one.
+
+    An event is acknowledged when the next one is begun, and by then it is in the
+    producer's buffer. A checkpoint flushes that before it commits, so no offset is
+    committed whose message is not where it goes to.
+    """
+
+    def __init__(
+        self, source: Any, channel: Channel, key_of: Callable[[Any], Any] | None, what: str
+    ) -> None:
+        self._source = source
+        self._channel = channel
+        self._key_of = key_of
+        self._what = what
+        self._reader: Any = None
+        self._task: Any = None
+        self._lock = asyncio.Lock()
+
+    async def open(self) -> Any:
+        """Return the reader of the channel, messages being sent on to it from now on."""
+        shelf = current_shelf.get()
+        if shelf is None:
+            return await self._forwarding(self._source, _spawner(self._source.app))
+        # Whoever came first, in this agent: its actors, and those of before it failed.
+        relay = shelf.relays.setdefault((self._what, self._channel.label), self)
+        return await relay._forwarding(self._source, shelf.spawn)
+
+    async def _forwarding(self, source: Any, spawn: Spawn) -> Any:
+        async with self._lock:
+            if self._reader is None or self._reader.closed:
+                await source.opened()
+                await self._fit()
+                self._reader = await source.app.runner.open_reader(self._channel)
+            if self._task is None or self._task.done():
+                self._source = source
+                source._relayed, source.enable_acks = True, True
+                self._task = spawn(self._run(), f"{self._what} {self._channel.label}")
+        return self._reader
+
+    async def _fit(self) -> None:
+        """Let a topic that does not say how many partitions it has have those of the source."""
+        channel, source = self._channel, self._source.channel
+        if not (isinstance(channel, Topic) and isinstance(source, Topic) and channel.internal):
+            return
+        if channel.partitions is None:
+            count = self._source.app.runner.partition_count
+            channel.partitions = max([await count(topic) for topic in source.topics])
+
+    async def _run(self) -> None:
+        source, channel, key_of = self._source, self._channel, self._key_of
+        try:
+            async with aclosing(source.__aiter__()) as values:
+                async for value in values:
+                    new_key = {} if key_of is None else {"key": await maybe_await(key_of(value))}
+                    await forward(source, channel, value, **new_key)
+        except Exception as exc:  # noqa: BLE001 - raised where the forwarded ones are read
+            in_hand = source.let_go()
+            self._reader.throw(exc, *(in_hand[0] if in_hand else ()))
+
+    def close(self) -> None:
+        """Forward no more, and read no more."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._reader is not None:
+            self._source.app.runner.close_reader(self._channel, self._reader)
+
+
+def _spawner(app: Any) -> Spawn:
+    if not app.started:
+        raise NotReady(f"app {app.conf.id} has to be started before messages are forwarded")
+    return lambda work, name: app.add_future(work, name=name)
