@@ -2,8 +2,9 @@
 
 Beyond JSON's own types it writes datetimes, dates and times (ISO 8601),
 Decimal and UUID (as strings, so that nothing is lost), Enum (its value), sets,
-deques and tuples (arrays), dataclasses, UTF-8 bytes (a string), and anything
-with a `__json__` method, models among them.
+deques and tuples (arrays), dataclasses, msgspec's Structs and pydantic's models
+(by their aliases, as they are read), UTF-8 bytes (a string), and anything with a
+`__json__` method, models among them.
 """
 
 from __future__ import annotations
@@ -79,6 +80,12 @@ def simplify(obj: Any) -> Any:
         return str(obj)
     if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
         return {field.name: getattr(obj, field.name) for field in dataclasses.fields(obj)}
+    if hasattr(type(obj), "__struct_fields__"):
+        import msgspec
+
+        return msgspec.to_builtins(obj, enc_hook=simplify)
+    if hasattr(type(obj), "model_dump"):
+        return obj.model_dump(mode="json", by_alias=True)
     raise TypeError(f"there is no JSON for a {type(obj).__name__}: {obj!r}")
 
 

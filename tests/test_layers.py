@@ -55,6 +55,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 DOORS = {
     "kafka": ["client/wire.py", "broker/wire.py"],
     "click": ["cli/"],
+    "msgspec": ["models/foreign.py", "jsonable.py"],
+    "pydantic": ["models/foreign.py"],
     "aiohttp": ["web/", "http.py"],
     "rocksdbpy": ["stores/"],
 }

@@ -107,7 +107,8 @@ def build_setattr(cls: Any, fields: Fields) -> Callable[[Any, str, Any], None] |
                 try:
                     value = change(value)
                 except (TypeError, ValueError) as exc:
-                    raise blame(cls, {name: value}, exc) from exc
+                    cause = None if field.tag or field.related_tags else exc
+                    raise blame(cls, {name: value}, exc) from cause
             value = field.tagged(value)
         store(self, name, value)
 
@@ -188,11 +189,13 @@ def _guarded(
     """Let what a conversion refuses be told with the name of its field."""
     if not any(f"__c_{name}" in scope for name in fields):
         return setters
+    # What a conversion says may quote a value that is not to be shown.
+    hidden = any(field.tag or field.related_tags for field in fields.values())
     return [
         "try:",
         *(f"    {line}" for line in setters),
         "except (TypeError, ValueError) as __exc:",
-        f"    raise __blame(__cls, {values}, __exc) from __exc",
+        f"    raise __blame(__cls, {values}, __exc) from {'None' if hidden else '__exc'}",
     ]
 
 

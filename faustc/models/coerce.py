@@ -20,7 +20,7 @@ from typing import Any, Literal, Union
 from uuid import UUID
 
 from . import foreign
-from .registry import named_model
+from .registry import maybe_model, named_model
 from .tags import Tag, tagged
 
 Convert = Callable[[Any], Any]
@@ -116,7 +116,7 @@ def reachable(typ: Any) -> tuple[set[Any], set[Any]]:
         one = _bare(waiting.pop())
         waiting += typing.get_args(one)
         kind = typing.get_origin(one) or one
-        if isinstance(kind, type) and getattr(kind, "__is_model__", False):
+        if isinstance(kind, type) and hasattr(kind, "_options"):  # ModelT itself has none
             models.add(kind)
         elif isinstance(kind, type) and issubclass(kind, Tag):
             tags.add(kind)
@@ -196,6 +196,8 @@ def _literal(allowed: tuple[Any, ...]) -> Convert:
 
 
 def _model(model: Any, rules: Rules) -> Convert:
+    if not hasattr(model, "from_data"):  # ModelT: whatever model the data names
+        return maybe_model
     polymorphic = rules.polymorphic
 
     def convert(value: Any) -> Any:

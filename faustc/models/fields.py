@@ -119,7 +119,7 @@ class FieldDescriptor(Generic[T]):
     @property
     def ident(self) -> str:
         """The field and its model, as in Account.balance."""
-        return f"{self.model.__name__}.{self.field}"
+        return self.field if self.model is None else f"{self.model.__name__}.{self.field}"
 
     def clone(self, **changes: Any) -> Self:
         """Return a copy with some of what `as_dict` has changed; TypeError for anything else."""

@@ -13,6 +13,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Union
 
+from .. import jsonable
+
 Convert = Callable[[Any], Any]
 #: Makes the converter of a type that is found inside of another.
 Inner = Callable[[Any], Convert | None]
@@ -68,10 +70,12 @@ def json_decoder(typ: Any) -> Callable[[bytes], Any] | None:
 
 def json_encoder(typ: Any) -> Callable[[Any], bytes] | None:
     """Return what writes instances of typ straight as JSON text, or None."""
-    if is_struct(typing.get_origin(typ) or typ):
+    if is_struct(typ):
         import msgspec
 
-        return msgspec.json.Encoder().encode
+        return msgspec.json.Encoder(enc_hook=jsonable.simplify).encode
+    if is_pydantic(typ) and hasattr(typ, "model_dump_json"):
+        return lambda value: value.model_dump_json(by_alias=True).encode()  # type: ignore[no-any-return]
     return None
 
 

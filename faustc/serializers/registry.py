@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from ..codecs import CodecArg, Json, Raw, get_codec
 from ..exceptions import DecodeError, KeyDecodeError, ValueDecodeError
+from ..models import foreign
 from ..models.coerce import Rules, converter
 from ..models.record import Record
 from ..models.registry import maybe_model
@@ -179,16 +180,18 @@ class Registry:
         name = chosen or default
         fit = _fit(typ, codec)
         opened = None
+        plain = fit
         if envelopes is not None:
             fit, opened = envelopes.around(fit)
-        none_is_wrong = _is_model(typ) and not allow_empty
+        none_is_wrong = (_is_model(typ) or foreign.is_foreign(typ)) and not allow_empty
         if type(codec) is Raw and not codec.children and (typ is None or typ is bytes):
             return _as_it_is
 
         def decode(data: bytes | None) -> Any:
             if data is None:
                 if none_is_wrong:
-                    raise failure(f"the {what} is null, and {typ.__name__} is wanted")
+                    shown = getattr(typ, "__name__", typ)
+                    raise failure(f"the {what} is null, and {shown} is wanted")
                 return None
             try:
                 payload = loads(data)
@@ -216,7 +219,8 @@ class Registry:
                 shown = getattr(typ, "__name__", typ)
                 raise failure(f"the {what} does not fit {shown}: {wrong}") from wrong
 
-        return decode
+        direct = foreign.json_decoder(typ) if _is_json(codec) and fit is plain else None
+        return decode if direct is None else _directly(direct, decode)
 
     def _encoder(
         self, what: str, typ: Any, serializer: CodecArg, skip: tuple[type, ...]
@@ -234,9 +238,13 @@ class Registry:
         dumper = getattr(codec, "dumper", None)
         dumps: Callable[[Any], bytes] = codec.dumps if dumper is None else dumper()
 
+        direct = foreign.json_encoder(typ) if _is_json(codec) else None
+
         def encode(value: Any) -> bytes | None:
             if value is None:
                 return None
+            if direct is not None and type(value) is typ:
+                return direct(value)
             if isinstance(value, skip):
                 return value  # type: ignore[return-value]
             if isinstance(value, Record):
@@ -244,6 +252,27 @@ class Registry:
             return dumps(value)
 
         return encode
+
+
+def _directly(direct: Decoder, decode: Decoder) -> Decoder:
+    """Read bytes by another library's own decoder; what it refuses goes the usual way.
+
+    That finds out whether the text or the value is wrong, and opens envelopes.
+    """
+
+    def decode_directly(data: bytes | None) -> Any:
+        if data is None:
+            return decode(data)
+        try:
+            return direct(data)
+        except Exception:  # noqa: BLE001 - the usual way raises it again, by our name
+            return decode(data)
+
+    return decode_directly
+
+
+def _is_json(codec: Any) -> bool:
+    return type(codec) is Json and not codec.children
 
 
 def _as_it_is(data: bytes | None) -> bytes | None:
@@ -264,11 +293,11 @@ def _fit(typ: Any, codec: Any) -> Callable[[Any], Any] | None:
         return maybe_model
     if _is_model(typ):
         as_usual = typ.from_data.__func__ is Record.from_data.__func__  # type: ignore[attr-defined]
-        if as_usual and type(codec) is Json and not codec.children:
+        if as_usual and _is_json(codec):
             typ.make_final()
             return typ._build  # type: ignore[no-any-return] # JSON never gives a model, so skip the look
         return typ.from_data  # type: ignore[no-any-return]
-    convert = converter(typ, Rules(coerce=True))
+    convert = converter(typ, Rules().strict())
     if convert is None or typ in (bytes, str, int, float, bool):
         return convert
     made = convert
