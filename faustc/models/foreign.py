@@ -75,7 +75,7 @@ def json_encoder(typ: Any) -> Callable[[Any], bytes] | None:
 
         return msgspec.json.Encoder(enc_hook=jsonable.simplify).encode
     if is_pydantic(typ) and hasattr(typ, "model_dump_json"):
-        return lambda value: value.model_dump_json(by_alias=True).encode()  # type: ignore[no-any-return]
+        return lambda value: value.model_dump_json(by_alias=True).encode()
     return None
 
 

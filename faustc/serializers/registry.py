@@ -254,7 +254,7 @@ class Registry:
         return encode
 
 
-def _directly(direct: Decoder, decode: Decoder) -> Decoder:
+def _directly(direct: Callable[[bytes], Any], decode: Decoder) -> Decoder:
     """Read bytes by another library's own decoder; what it refuses goes the usual way.
 
     That finds out whether the text or the value is wrong, and opens envelopes.
