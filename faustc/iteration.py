@@ -299,7 +299,12 @@ class Iteration(Generic[T]):
     async def opened(self) -> Any:
         """Return whom we read from, joining the app's readers the first time."""
         if self._reader is None:
-            self._reader = await (self._opens() if self._opens else open_reader(self))
+            runner = self.app.runner
+            runner.opening += 1
+            try:
+                self._reader = await (self._opens() if self._opens else open_reader(self))
+            finally:
+                runner.opening -= 1
         return self._reader
 
     async def _open(self) -> Any:

@@ -78,8 +78,8 @@ class Rekey:
         return value
 
 
-async def forward(stream: Any, channel: Channel, value: Any, **new_key: Any) -> None:
-    """Send what a stream has in hand on to a channel; return when it is in the buffer.
+async def forward(stream: Any, channel: Channel, value: Any, **new_key: Any) -> Any:
+    """Send what a stream has in hand on to a channel; return the delivery once it is in the buffer.
 
     From topic to topic its bytes go on as they are. new_key is `key`, or nothing.
     """
@@ -87,7 +87,7 @@ async def forward(stream: Any, channel: Channel, value: Any, **new_key: Any) -> 
     options: dict[str, Any] = new_key or _key(stream, channel)
     if isinstance(channel, Topic) and isinstance(message.value, bytes | None):
         value, options["value_serializer"] = message.value, "raw"
-    await channel.send(value=value, headers=message.headers, **options)
+    return await channel.send(value=value, headers=message.headers, **options)
 
 
 def _stream() -> Any:

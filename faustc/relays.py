@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
-from faustc.channels import Channel
+from faustc.channels import Channel, Feed
 from faustc.exceptions import NotReady
 from faustc.operators import forward, maybe_await
 from faustc.shelves import Spawn, current_shelf
@@ -28,7 +28,8 @@ class Relay:
 
     An event is acknowledged when the next one is begun, and by then it is in the
     producer's buffer. A checkpoint flushes that before it commits, so no offset is
-    committed whose message is not where it goes to.
+    committed whose message is not where it goes to. Through a channel in memory it is
+    acknowledged together with what it became.
     """
 
     def __init__(
@@ -41,6 +42,10 @@ class Relay:
         self._reader: Any = None
         self._task: Any = None
         self._lock = asyncio.Lock()
+        # Through memory: what is done here when the other stream is done with it, by
+        # offset; and the offsets that it was done with before we knew.
+        self._waiting: dict[int, list[tuple[Any, Any]]] = {}
+        self._early: set[int] = set()
 
     async def open(self) -> Any:
         """Return the reader of the channel, messages being sent on to it from now on."""
@@ -57,6 +62,8 @@ class Relay:
                 await source.opened()
                 await self._fit()
                 self._reader = await source.app.runner.open_reader(self._channel)
+                if isinstance(self._reader, Feed):
+                    self._reader.on_ack = self._done
             if self._task is None or self._task.done():
                 self._source = source
                 source._relayed, source.enable_acks = True, True
@@ -78,10 +85,26 @@ class Relay:
             async with aclosing(source.__aiter__()) as values:
                 async for value in values:
                     new_key = {} if key_of is None else {"key": await maybe_await(key_of(value))}
-                    await forward(source, channel, value, **new_key)
+                    sent = await forward(source, channel, value, **new_key)
+                    if not isinstance(channel, Topic):
+                        self._wait(sent.result().offset, source.let_go())
         except Exception as exc:  # noqa: BLE001 - raised where the forwarded ones are read
             in_hand = source.let_go()
             self._reader.throw(exc, *(in_hand[0] if in_hand else ()))
+
+    def _wait(self, offset: int, in_hand: list[tuple[Any, Any]]) -> None:
+        self._waiting[offset] = in_hand
+        if offset in self._early:
+            self._early.remove(offset)
+            self._done(offset)
+
+    def _done(self, offset: int) -> None:
+        """Acknowledge what went through memory: nobody else has it, and a crash would lose it."""
+        if offset not in self._waiting:
+            self._early.add(offset)
+            return
+        for ledger, message in self._waiting.pop(offset):
+            ledger.ack(message.offset)
 
     def close(self) -> None:
         """Forward no more, and read no more."""

@@ -45,6 +45,7 @@ class Runner:
         self._readers: dict[Reader, Channel] = {}
         self.feeds: WeakSet[Feed] = WeakSet()  # what agents and streams read in memory
         self.replies = ReplyConsumer(app)
+        self.opening = 0  # streams that are about to read
         self._undecodable = UndecodableLog()
 
     # -- the engine and its loop -------------------------------------------------------

@@ -28,7 +28,8 @@ async def unsettled(app: Any, broker: MemoryBroker) -> list[str]:
         return missing
     if not broker.members(app.conf.id):
         return [f"group {app.conf.id} is rebalancing", *missing]
-    missing += await _to_read(engine, before)
+    alone = broker.members(app.conf.id) == 1
+    missing += await _to_read(engine, before, alone)
     if missing:
         return missing
     if not await engine.commit():
@@ -46,12 +47,12 @@ def _ends(engine: Any, broker: MemoryBroker) -> dict[TopicPartition, int]:
     }
 
 
-async def _to_read(engine: Any, ends: dict[TopicPartition, int]) -> list[str]:
+async def _to_read(engine: Any, ends: dict[TopicPartition, int], alone: bool) -> list[str]:
     missing = []
     for tp, end in ends.items():
         where = f"{tp.topic}/{tp.partition}"
         if tp not in engine.assignment.partitions:
-            if tp in engine.consumer.assignment():
+            if tp in engine.consumer.assignment() or alone:
                 missing.append(f"{where} is being assigned")
             continue  # another member's
         position = await engine.consumer.position(tp)
@@ -85,7 +86,7 @@ async def _undelivered(engine: Any, broker: MemoryBroker) -> list[str]:
 
 def _in_memory(app: Any) -> list[str]:
     """Name the readers of channels in memory that have something left."""
-    missing = []
+    missing = ["a stream is being opened"] if app.runner.opening else []
     for feed in app.runner.feeds:
         if feed.closed:
             continue
