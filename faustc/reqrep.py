@@ -166,15 +166,16 @@ class Envelopes:
                 value = jsonable.loads(value)
             except ValueError:
                 return None
-        if isinstance(value, dict):
-            model = named_model(value)
-            if model is None or not issubclass(model, ReqRepRequest):
-                return None
-            value = model.from_data(value)
-        if not isinstance(value, ReqRepRequest):
+        if isinstance(value, ReqRepRequest):  # through a channel in memory
+            value = value.to_representation()
+        model = named_model(value)
+        if model is None or not issubclass(model, ReqRepRequest):
+            return None
+        reply_to, correlation_id = value.get("reply_to"), value.get("correlation_id")
+        if not isinstance(reply_to, str) or not reply_to:
             return None
         takes_errors = any(name == TAKES_ERRORS for name, _ in headers)
-        return Request(value.reply_to, value.correlation_id, takes_errors)
+        return Request(reply_to, str(correlation_id or ""), takes_errors)
 
 
 def response_to(request: Request, key: Any, value: Any) -> ReqRepResponse:
