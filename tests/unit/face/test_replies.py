@@ -285,6 +285,33 @@ async def test_a_reply_to_a_topic_that_is_gone_is_dropped_and_said(
     assert "The reply to request c9 cannot be delivered to gone" in caplog.text
 
 
+async def test_send_takes_everything() -> None:
+    calc = Calc()
+    told: list[Any] = []
+    async with calc.app.test_context() as t:
+        await calc.answers.declare()
+        delivery = await calc.double.send(
+            key=b"k",
+            value=b"4",
+            partition=1,
+            timestamp=1000.5,
+            headers={"h": b"x"},
+            key_serializer="raw",
+            value_serializer="raw",
+            callback=told.append,
+            reply_to=calc.answers,
+            correlation_id="c1",
+            force=True,
+        )
+        assert (await delivery).partition == 1
+        await t.settled()
+        [message] = t.broker.messages("calc-double")
+        assert (message.key, message.value, message.timestamp) == (b"k", b"4", 1000_500)
+        assert dict(message.headers)["h"] == b"x"
+        assert told == [delivery]
+        assert [reply.value for reply in t.values(calc.answers)] == [8]
+
+
 # -- failures ------------------------------------------------------------------------------
 
 
