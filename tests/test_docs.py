@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).parent.parent / "docs"
+# Each with how many tests it has, at least.
+CHAPTERS = {"testing.md": 9, "calling-agents.md": 9}
 # A block whose first line is a comment that names a file is that file.
 BLOCK = re.compile(r"^```\w+\n# (?P<name>[\w.]+)\n(?P<text>.*?)^```$", re.S | re.M)
 
@@ -18,8 +22,9 @@ def files_of(chapter: str) -> dict[str, str]:
     return {found["name"]: found["text"] for found in BLOCK.finditer(text)}
 
 
-def test_the_testing_chapter_runs_as_it_stands(tmp_path: Path) -> None:
-    files = files_of("testing.md")
+@pytest.mark.parametrize(("chapter", "at_least"), CHAPTERS.items())
+def test_a_chapter_runs_as_it_stands(chapter: str, at_least: int, tmp_path: Path) -> None:
+    files = files_of(chapter)
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     done = subprocess.run(
@@ -32,9 +37,10 @@ def test_the_testing_chapter_runs_as_it_stands(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     tests = sum(text.count("async def test_") for text in files.values())
     assert f"{tests} passed" in done.stdout, done.stdout
-    assert tests >= 9
+    assert tests >= at_least
 
 
-def test_every_python_block_of_the_testing_chapter_is_a_file() -> None:
-    blocks = (DOCS / "testing.md").read_text(encoding="utf-8").count("```python\n")
-    assert sum(name.endswith(".py") for name in files_of("testing.md")) == blocks
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_python_block_of_a_chapter_is_a_file(chapter: str) -> None:
+    blocks = (DOCS / chapter).read_text(encoding="utf-8").count("```python\n")
+    assert sum(name.endswith(".py") for name in files_of(chapter)) == blocks
