@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..exceptions import ValidationError
+from .compiled import conversion, converted, function
 from .fields import FieldDescriptor
 from .registry import BLESSED_KEY
 
@@ -44,7 +45,7 @@ def build_init(cls: Any, fields: Fields) -> Callable[..., None]:
     given = "{" + ", ".join(f"{name!r}: {name}" for name in fields) + "}"
     body += _guarded(setters, fields, scope, given)
     body += _closing(cls, "__self")
-    init: Callable[..., None] = _compile("__init__", arguments, body or ["pass"], scope)
+    init: Callable[..., None] = function("__init__", arguments, body or ["pass"], scope)
     return init
 
 
@@ -72,7 +73,7 @@ def build_from_data(cls: Any, fields: Fields) -> Callable[[Any], Any]:
     body.append("    __keep_extra(self, data)")
     body += _closing(cls, "self")
     body.append("return self")
-    build: Callable[[Any], Any] = _compile("build", ["data"], body, scope)
+    build: Callable[[Any], Any] = function("build", ["data"], body, scope)
     return build
 
 
@@ -83,7 +84,7 @@ def build_asdict(fields: Fields, *, prepared: bool) -> Callable[[Any], dict[str,
     """
     items = ", ".join(f"{f.output_name!r}: self.{n}" for n, f in fields.items() if not f.exclude)
     made = f"self._prepare_dict({{{items}}})" if prepared else f"{{{items}}}"
-    asdict: Callable[[Any], dict[str, Any]] = _compile("asdict", ["self"], [f"return {made}"], {})
+    asdict: Callable[[Any], dict[str, Any]] = function("asdict", ["self"], [f"return {made}"], {})
     return asdict
 
 
@@ -121,14 +122,14 @@ def build_comparisons(fields: Fields) -> dict[str, Callable[..., Any]]:
     def values(owner: str) -> str:
         return "(" + "".join(f"{owner}.{name}, " for name in fields) + ")"
 
-    methods = {"hash": _compile("__hash__", ["self"], [f"return hash({values('self')})"], {})}
+    methods = {"hash": function("__hash__", ["self"], [f"return hash({values('self')})"], {})}
     for name, operator in _OPERATORS.items():
         body = [
             "if other.__class__ is self.__class__:",
             f"    return {values('self')} {operator} {values('other')}",
             "return NotImplemented",
         ]
-        methods[name] = _compile(f"__{name}__", ["self", "other"], body, {})
+        methods[name] = function(f"__{name}__", ["self", "other"], body, {})
     return methods
 
 
@@ -148,9 +149,7 @@ def _scope(cls: Any, fields: Fields) -> dict[str, Any]:
         "__copy": copy.deepcopy,
     }
     for name, field in fields.items():
-        convert = field.conversion()
-        if convert is not None:
-            scope[f"__c_{name}"] = convert
+        conversion(name, field.conversion(), scope)
         if field.tag is not None:
             scope[f"__t_{name}"] = field.tagged
         if not field.required and field.default is not None:
@@ -172,7 +171,7 @@ def _storing(fields: Fields, owner: str) -> tuple[list[str], Callable[[str, str]
 
 
 def _value(name: str, source: str, field: FieldDescriptor[Any], scope: Mapping[str, Any]) -> str:
-    value = f"__c_{name}({source})" if f"__c_{name}" in scope else source
+    value = converted(name, source, scope)
     if not field.required:
         default = "None"
         if field.default is not None:
@@ -206,15 +205,6 @@ def _closing(cls: Any, owner: str) -> list[str]:
     if cls._options.validation:
         lines.append(f"{owner}.validate_or_raise()")
     return lines
-
-
-def _compile(name: str, arguments: list[str], body: list[str], scope: dict[str, Any]) -> Any:
-    source = f"def {name}({', '.join(arguments)}):\n" + "".join(f"    {line}\n" for line in body)
-    found: dict[str, Any] = {}
-    # The source is made of identifiers that Python has already accepted as
-    # annotations, and of repr() of names; values come by the scope.
-    exec(compile(source, "<faustc model>", "exec"), scope, found)
-    return found[name]
 
 
 # -- what the compiled functions call when something is unusual

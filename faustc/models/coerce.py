@@ -14,19 +14,14 @@ from collections import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal, Union
-from uuid import UUID
 
 from . import foreign
 from .registry import maybe_model, named_model
+from .scalars import SCALARS, Convert, decimal, exact_bool, to_bool
 from .tags import Tag, tagged
-
-Convert = Callable[[Any], Any]
-
-#: Longest text that is read as a Decimal: longer ones take quadratic time.
-DECIMAL_MAX_CHARS = 1000
 
 _NO_TEXT = (str, bytes, bytearray)
 _LISTS = (list, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection)
@@ -167,7 +162,7 @@ def _tag(tag: Any, args: tuple[Any, ...], rules: Rules) -> Convert:
 def _item(typ: Any, rules: Rules) -> Convert | None:
     """Return the converter of what is inside of a collection."""
     convert = converter(typ, rules)
-    if convert is None or rules.exact or without_none(typ) not in _PLAIN:
+    if convert is None or rules.exact or without_none(typ) not in SCALARS:
         return convert
     made = convert
 
@@ -334,8 +329,8 @@ def _plain(kind: type, rules: Rules) -> Convert | None:
     if kind is Decimal:
         return decimal if rules.decimals or rules.coerce else None
     if kind is bool and rules.coerce:
-        return to_bool if not rules.exact else _exact_bool
-    return _PLAIN.get(kind) if rules.coerce else None
+        return to_bool if not rules.exact else exact_bool
+    return SCALARS.get(kind) if rules.coerce else None
 
 
 def _named_tuple(kind: Any, rules: Rules) -> Convert:
@@ -372,82 +367,3 @@ def _when(kind: Any, rules: Rules) -> Convert:
         return parse(value)
 
     return convert
-
-
-def decimal(value: Any) -> Decimal | None:
-    """Read a finite Decimal from its text or a number; None stays None."""
-    if value is None or isinstance(value, Decimal):
-        return value
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise TypeError(f"a decimal number is wanted, not {value!r}")
-    text = str(value)
-    if len(text) > DECIMAL_MAX_CHARS:
-        raise ValueError(f"{len(text)} characters are too many for a decimal number")
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"{value!r} is not a decimal number") from None
-    if not number.is_finite():
-        raise ValueError(f"{value!r} is not a finite number")
-    return number
-
-
-def to_int(value: Any) -> int:
-    """Read an int."""
-    return value if type(value) is int else int(value)
-
-
-def to_float(value: Any) -> float:
-    """Read a float."""
-    return value if type(value) is float else float(value)
-
-
-def to_str(value: Any) -> str:
-    """Read text: bytes are UTF-8, anything but None is what str() gives."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        raise TypeError("text is wanted, not None")
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def to_bytes(value: Any, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-    """Read bytes: text is encoded."""
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, str):
-        return value.encode(encoding, errors)
-    if isinstance(value, bytearray | memoryview):
-        return bytes(value)
-    raise TypeError(f"bytes are wanted, not {value!r}")
-
-
-def to_bool(value: Any) -> bool:
-    """Read a bool: "true" and "false" as they say, anything else by its truth."""
-    text = value.decode(errors="replace") if isinstance(value, bytes) else value
-    if isinstance(text, str) and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    return bool(value)
-
-
-def _exact_bool(value: Any) -> bool:
-    if value in (0, 1) or (isinstance(value, str | bytes) and value.lower() in _BOOL_TEXTS):
-        return to_bool(value)
-    raise TypeError(f"True or False is wanted, not {value!r}")
-
-
-_BOOL_TEXTS = ("true", "false", b"true", b"false")
-
-
-def _to_uuid(value: Any) -> UUID:
-    return value if isinstance(value, UUID) else UUID(to_str(value))
-
-
-_PLAIN: dict[type, Convert] = {
-    int: to_int,
-    float: to_float,
-    str: to_str,
-    bytes: to_bytes,
-    bool: to_bool,
-    UUID: _to_uuid,
-}

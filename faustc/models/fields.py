@@ -12,20 +12,8 @@ from operator import attrgetter
 from typing import Any, Generic, Self, TypeVar
 
 from ..exceptions import ValidationError
-from .coerce import (
-    Convert,
-    Rules,
-    converter,
-    decimal,
-    is_optional,
-    reachable,
-    to_bool,
-    to_bytes,
-    to_float,
-    to_int,
-    to_str,
-    without_none,
-)
+from .coerce import Rules, converter, is_optional, reachable, without_none
+from .scalars import Convert, decimal, to_bool, to_bytes, to_float, to_int, to_str
 from .tags import Tag, tag_of, tagged
 
 __all__ = [

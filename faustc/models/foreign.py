@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Union
 
 from .. import jsonable
+from .compiled import conversion, converted, function
+from .scalars import Convert
 
-Convert = Callable[[Any], Any]
 #: Makes the converter of a type that is found inside of another.
 Inner = Callable[[Any], Convert | None]
 
@@ -129,66 +130,100 @@ def _made_at_first_use(make: Callable[[], Convert]) -> Convert:
 
 def _dataclass(kind: Any, inner: Inner) -> Convert:
     hints = typing.get_type_hints(kind, include_extras=True)
-    fields = [one for one in dataclasses.fields(kind) if one.init]
-    converters = [(one.name, inner(hints[one.name])) for one in fields]
-    required = {
-        one.name
-        for one in fields
-        if one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
-    }
-
-    def convert(value: Any) -> Any:
-        if value is None or isinstance(value, kind):
-            return value
-        given = _mapping(value, kind)
-        if not required <= given.keys():
-            raise _lacks(kind, required, given)
-        return kind(
-            **{
-                name: given[name] if one is None else _item(one, given[name], kind, name)
-                for name, one in converters
-                if name in given
-            }
-        )
-
-    return convert
+    scope, names = _scope(kind), {}
+    needed, given, arguments = [], [], []
+    for field in dataclasses.fields(kind):
+        if not field.init:
+            continue
+        name = field.name
+        names[name] = inner(hints[name])
+        conversion(name, names[name], scope)
+        value = converted(name, f"v_{name}", scope)
+        if field.default is not dataclasses.MISSING:
+            scope[f"__d_{name}"] = field.default
+            given.append(f"v_{name} = data.get({name!r}, __missing)")
+            value = f"__d_{name} if v_{name} is __missing else {value}"
+        elif field.default_factory is not dataclasses.MISSING:
+            scope[f"__d_{name}"] = field.default_factory
+            given.append(f"v_{name} = data.get({name!r}, __missing)")
+            value = f"__d_{name}() if v_{name} is __missing else {value}"
+        else:
+            needed.append(f"v_{name} = data[{name!r}]")
+        arguments.append(f"{name}={value}" if field.kw_only else value)
+    scope["__names"] = names
+    return _function(needed, [*given, f"return __kind({', '.join(arguments)})"], scope)
 
 
 def _typed_dict(kind: Any, inner: Inner) -> Convert:
     hints = typing.get_type_hints(kind, include_extras=True)
-    converters = [(name, one) for name, typ in hints.items() if (one := inner(typ)) is not None]
-    required = frozenset(kind.__required_keys__)
-
-    def convert(value: Any) -> Any:
-        if value is None:
-            return None
-        given = _mapping(value, kind)
-        if not required <= given.keys():
-            raise _lacks(kind, required, given)
-        made = dict(given)
-        for name, one in converters:
-            if name in made:
-                made[name] = _item(one, made[name], kind, name)
-        return made
-
-    return convert
-
-
-def _item(convert: Convert, value: Any, kind: type, name: str) -> Any:
-    try:
-        return convert(value)
-    except (TypeError, ValueError) as exc:
-        raise ValueError(f"{kind.__name__}.{name}: {exc}") from exc
+    scope = _scope(kind)
+    names = scope["__names"] = {name: inner(typ) for name, typ in hints.items()}
+    needed, changes = [], ["data = __dict(data)"]
+    # A key need not be an identifier, so variables have numbers.
+    for number, (name, convert) in enumerate(names.items()):
+        conversion(str(number), convert, scope)
+        variable = f"v_{number}"
+        value = converted(str(number), variable, scope)
+        if name in kind.__required_keys__:
+            needed.append(f"{variable} = data[{name!r}]")
+            if value != variable:
+                changes.append(f"data[{name!r}] = {value}")
+        elif value != variable:
+            changes.append(f"{variable} = data.get({name!r}, __missing)")
+            changes.append(f"if {variable} is not __missing: data[{name!r}] = {value}")
+    return _function(needed, [*changes, "return data"], scope)
 
 
-def _mapping(value: Any, kind: type) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{kind.__name__} is made of a mapping, not {type(value).__name__}")
-    return value
+def _scope(kind: type) -> dict[str, Any]:
+    instances = () if typing.is_typeddict(kind) else kind
+    return {
+        "__kind": kind,
+        "__dict": dict,
+        "__missing": object(),
+        "__refused": _refused,
+        "__as_it_is": lambda value: value is None or isinstance(value, instances),
+    }
 
 
-def _lacks(kind: type, required: typing.AbstractSet[str], given: Mapping[str, Any]) -> Exception:
-    names = [repr(name) for name in kind.__annotations__ if name in required - given.keys()]
-    names += sorted(repr(name) for name in required - given.keys() if repr(name) not in names)
-    plural = "s" if len(names) > 1 else ""
-    return TypeError(f"{kind.__name__} lacks the required field{plural} {', '.join(names)}")
+def _function(needed: list[str], rest: list[str], scope: dict[str, Any]) -> Convert:
+    """Compile the function that reads a mapping, and says which field it is that does not fit."""
+    body = [
+        "if data.__class__ is not __dict and __as_it_is(data):",
+        "    return data",
+        "try:",
+        *(f"    {line}" for line in [*needed, *rest]),
+        "except (TypeError, ValueError, KeyError, AttributeError) as __exc:",
+        "    raise __refused(__kind, __names, data, __exc) from __exc",
+    ]
+    return function("convert", ["data"], body, scope)  # type: ignore[no-any-return]
+
+
+def _refused(
+    kind: Any, names: Mapping[str, Convert | None], data: Any, exc: Exception
+) -> Exception:
+    """Return the error for data that was refused: what it lacks, or the field that does not fit."""
+    if not isinstance(data, Mapping):
+        return TypeError(f"{kind.__name__} is made of a mapping, not {type(data).__name__}")
+    lacking = [repr(name) for name in _required(kind) if name not in data]
+    if lacking:
+        plural = "s" if len(lacking) > 1 else ""
+        return TypeError(f"{kind.__name__} lacks the required field{plural} {', '.join(lacking)}")
+    for name, convert in names.items():
+        if convert is not None and name in data:
+            try:
+                convert(data[name])
+            except (TypeError, ValueError) as found:
+                return ValueError(f"{kind.__name__}.{name}: {found}")
+    fits_not = isinstance(exc, TypeError | ValueError)
+    return exc if fits_not else ValueError(f"{kind.__name__}: {exc!r}")
+
+
+def _required(kind: Any) -> list[str]:
+    if typing.is_typeddict(kind):
+        return [name for name in typing.get_type_hints(kind) if name in kind.__required_keys__]
+    missing = dataclasses.MISSING
+    return [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.init and field.default is missing and field.default_factory is missing
+    ]
