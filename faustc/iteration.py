@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from faustc.events import Event, current_stream
@@ -279,6 +280,25 @@ class Iteration(Generic[T]):
         decode, steps = part.turn_to(portion.portion)
         self._decode_key = part._decode_key
         return decode, [*steps, *self.steps()]
+
+    async def made(self, message: Any) -> Any:
+        """Return the value of a message after the processors."""
+        self._value = value = self._decode_value(message.value)
+        steps = self.steps()
+        if steps:
+            self._value = value = await self.processed(value, steps)
+        return value
+
+    @contextmanager
+    def holding(self, message: Any, ledger: Any) -> Iterator[None]:
+        """Have an event in hand that is taken on behalf of another stream."""
+        token = current_stream.set(weakref.ref(self))
+        self._message, self._ledger, self._event, self._value = message, ledger, None, None
+        try:
+            yield
+        finally:
+            current_stream.reset(token)
+            self._message = self._event = self._value = None
 
     def drop(self, message: Any, ledger: Any, why: DecodeError | Skip) -> None:
         """Pass an event that does not decode (and say so), or that a processor skipped."""

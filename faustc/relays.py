@@ -53,7 +53,8 @@ class Relay:
         if shelf is None:
             return await self._forwarding(self._source, _spawner(self._source.app))
         # Whoever came first, in this agent: its actors, and those of before it failed.
-        relay = shelf.relays.setdefault((self._what, self._channel.label), self)
+        what = self._what, self._source.label, self._channel.label
+        relay = shelf.relays.setdefault(what, self)
         return await relay._forwarding(self._source, shelf.spawn)
 
     async def _forwarding(self, source: Any, spawn: Spawn) -> Any:

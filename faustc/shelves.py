@@ -28,6 +28,9 @@ class Shelf:
     def __init__(self, spawn: Spawn, relays: dict[Any, Any]) -> None:
         self.spawn = spawn
         self.relays = relays
+        self._joins: defaultdict[Any, deque[Any]] = defaultdict(deque)  # not in use
+        self._joins_used: list[tuple[Any, Any]] = []
+        self._pinned: list[Any] = []
         self._idle: defaultdict[str, deque[tuple[Any, Any]]] = defaultdict(
             deque
         )  # by label of channel
@@ -50,11 +53,30 @@ class Shelf:
         self._used = [one for one in self._used if one[0].alive]
         self._used.append((gone, weakref.ref(stream), channel, reader))
 
+    def join(self, key: Any) -> Any:
+        """Return what the function joined in its last run, with all that waits there."""
+        idle = self._joins[key]
+        if not idle:
+            return None
+        self._joins_used.append((key, idle[0]))
+        return idle.popleft()
+
+    def keep_join(self, key: Any, joining: Any, streams: list[Any]) -> None:
+        """Keep a join for the next run of the function; its streams keep their readers."""
+        self._joins_used.append((key, joining))
+        self._pinned += streams
+
     def put_back(self) -> None:
         """Take back every reader: the function has ended, whoever still holds its streams."""
+        for key, joining in self._joins_used:
+            self._joins[key].append(joining)
+        self._joins_used.clear()
         used, self._used = self._used, []
         for gone, reference, channel, reader in used:
             stream = reference()
+            if any(stream is pinned for pinned in self._pinned):
+                self._used.append((gone, reference, channel, reader))
+                continue
             if gone.detach() is not None:
                 self._idle[channel.label].append((channel, reader))
             if stream is not None and stream._reader is not None:

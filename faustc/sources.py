@@ -28,10 +28,10 @@ def as_is(value: Any) -> Any:
 
 async def open_reader(stream: Any) -> Any:
     """Return what a stream takes its messages from, opened for it."""
+    if stream.join_strategy is not None:
+        return await stream.join_strategy.open(stream)
     if stream.combined:
-        readers = [(part, await part.opened()) for part in stream.combined]
-        strategy = stream.join_strategy
-        return Merged(readers) if strategy is None else strategy.reader(stream, readers)
+        return Merged([(part, await part.opened()) for part in stream.combined])
     channel = stream.channel
     runner = stream.app.runner
     if not isinstance(channel, Channel):

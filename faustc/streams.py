@@ -10,6 +10,7 @@ from faustc.channels import Channel
 from faustc.events import current_event
 from faustc.exceptions import ImproperlyConfigured
 from faustc.iteration import Iteration, Processor, View
+from faustc.joins import InnerJoin, Join, LeftJoin, OuterJoin, RightJoin
 from faustc.operators import Echo, Filter, Rekey, group_key
 from faustc.relays import Relay
 from faustc.topics import Topic
@@ -264,7 +265,7 @@ class Stream(Iteration[T]):
         has unless partitions says otherwise.
         """
         key_of, suffix, key_type = group_key(key, name)
-        if topic is None and not isinstance(self.channel, Topic):
+        if topic is None and self.join_strategy is None and not isinstance(self.channel, Topic):
             grouped = self._chain_here("group_by()")
             grouped.add_processor(Rekey(key_of))
             return grouped
@@ -290,6 +291,11 @@ class Stream(Iteration[T]):
 
     def _relay_to(self, what: str, channel: Channel, key_of: Any) -> Stream[Any]:
         """Have messages sent on to a channel, and return the stream that reads it."""
+        if self.join_strategy is not None:
+            raise ImproperlyConfigured(
+                f"{what} sends messages on as they are, and a joined stream has none of its own: "
+                "send what you make of a pair to a topic"
+            )
         # Those that only drop or copy run before the message goes on as it is, the
         # others after it came.
         keep = 0
@@ -319,6 +325,8 @@ class Stream(Iteration[T]):
                 raise ImproperlyConfigured(
                     f"only streams are combined for now, not {node!r}: tables come later"
                 )
+        if any(node.join_strategy is not None for node in (self, *nodes)):
+            raise ImproperlyConfigured("a joined stream cannot be combined with others")
         merged = self.combined and not self._processors and self.join_strategy is None
         parts = [*(self.combined if merged else [self]), *nodes]
         if len(set(map(id, parts))) < len(parts):
@@ -327,8 +335,8 @@ class Stream(Iteration[T]):
             "combine()", combined=parts, processors=(), on_start=None, join_strategy=None
         )
         stream._owns_reader, stream._reader = True, None
-        for part in parts:
-            part.contribute_to_stream(stream)
+        for node in nodes:
+            node.contribute_to_stream(stream)
         return stream
 
     def __and__(self, other: Any) -> Stream[Any]:
@@ -349,6 +357,36 @@ class Stream(Iteration[T]):
         """End being part of a combined stream, which is stopped."""
         self._next = None
         await self.stop()
+
+    def join(self, *fields: Any, **window: Any) -> Stream[Any]:
+        """Return a stream of pairs of events, of two combined streams, with the same key.
+
+        `(orders & payments).join(Order.id, Payment.order, within=60)` gives
+        (order, payment) for each two that are at most 60 seconds apart. The same as
+        inner_join. See faustc.joins.Join for the arguments.
+        """
+        return self._join(InnerJoin(stream=self, fields=fields, **window))
+
+    def inner_join(self, *fields: Any, **window: Any) -> Stream[Any]:
+        """Return a stream of pairs only; see join."""
+        return self._join(InnerJoin(stream=self, fields=fields, **window))
+
+    def left_join(self, *fields: Any, **window: Any) -> Stream[Any]:
+        """Return a stream of pairs, and of (left, None) once no counterpart can come; see join."""
+        return self._join(LeftJoin(stream=self, fields=fields, **window))
+
+    def right_join(self, *fields: Any, **window: Any) -> Stream[Any]:
+        """Return a stream of pairs, and of (None, right) once no counterpart can come; see join."""
+        return self._join(RightJoin(stream=self, fields=fields, **window))
+
+    def outer_join(self, *fields: Any, **window: Any) -> Stream[Any]:
+        """Return a stream of pairs, and of both kinds of events without one; see join."""
+        return self._join(OuterJoin(stream=self, fields=fields, **window))
+
+    def _join(self, strategy: Join) -> Stream[Any]:
+        stream = self._chain("join()", join_strategy=strategy, on_start=None)
+        stream._owns_reader, stream._reader = True, None
+        return stream
 
     def derive_topic(
         self,

@@ -40,7 +40,7 @@ LAYERS = [
     ["channels", "pinning", "shelves", "windows"],
     ["topics"],
     ["asking", "operators", "sources", "takes"],
-    ["relays", "iteration"],
+    ["relays", "iteration", "joining", "joins"],
     ["streams"],
     ["agents"],
     ["runner"],

@@ -283,6 +283,12 @@ class Engine:
         known = getattr(self.consumer, "partitions_for_topic", lambda topic: None)
         return {topic: len(known(topic) or ()) or "?" for topic in self.assignment.topics}
 
+    async def caught_up(self, tp: TopicPartition) -> bool:
+        """Say whether everything that is known to be in a partition of ours was fetched."""
+        consumer = self.running_consumer()
+        end = consumer.highwater(tp) if tp in consumer.assignment() else None
+        return end is not None and bool(await consumer.position(tp) >= end)
+
     # -- topics ------------------------------------------------------------------------
 
     async def partition_count(self, topic: str) -> int:

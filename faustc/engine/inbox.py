@@ -310,13 +310,31 @@ class Reader:
                 return current
             self._current = None
         while self._turns:
-            current = self._current = self._take()
+            current = self._current = self._take(self._turns.popleft())
             if current.left:
                 return current
         return None
 
-    def _take(self) -> Portion:
-        inbox = self._turns.popleft()
+    def take_from(self, tp: TopicPartition) -> Portion | None:
+        """Return the next messages of one partition, for who does not take them in turn.
+
+        They are then that caller's, who closes the portion when the partition goes.
+        """
+        if self._thrown:
+            self.poll()  # raises it
+        for portion in [p for p in self._returned if p.tp == tp]:
+            self._returned.remove(portion)
+            if portion.left:
+                return portion
+        inbox = self._inboxes.get(tp)
+        while inbox is not None and len(inbox):
+            self._turns.remove(inbox)
+            portion = self._take(inbox)
+            if portion.left:
+                return portion
+        return None
+
+    def _take(self, inbox: Inbox) -> Portion:
         portion = inbox.take()
         if len(inbox):
             self._turns.append(inbox)

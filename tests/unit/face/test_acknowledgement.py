@@ -72,7 +72,7 @@ def only_odd(order: Order) -> Order:
 
 
 def other(app: faustc.App) -> Any:
-    return app.stream(app.topic("others", value_type=Order, partitions=1))
+    return app.stream(app.topic("others", value_type=Order, partitions=2))
 
 
 def processed(stream: Any) -> Any:
@@ -108,6 +108,15 @@ OPERATORS: dict[str, Made] = {
     "combine, then take": lambda app, s: (s & other(app)).take(2, within=1),
     "combine with what is grouped": lambda app, s: s & other(app).group_by(Order.account),
     "combine, then filter": lambda app, s: (s & other(app)).filter(odd),
+    "combine three": lambda app, s: s & other(app) & app.stream(app.channel()),
+    "combine and outer_join": lambda app, s: (s & other(app)).outer_join(
+        lambda order: order.amount, lambda order: order.amount, within=1
+    ),
+    "combine and outer_join, then take": lambda app, s: (
+        (s & other(app))
+        .outer_join(lambda order: order.amount, lambda order: order.amount, within=1)
+        .take(2, within=1)
+    ),
     "noack": lambda app, s: s.noack(),
     "noack, then group_by": lambda app, s: s.noack().group_by(Order.account),
     "noack_take": lambda app, s: s.noack_take(2, within=1),
@@ -118,8 +127,8 @@ def amounts(got: Any) -> list[int]:
     """Return which orders the body was given."""
     if isinstance(got, list):
         return [amount for one in got for amount in amounts(one)]
-    if isinstance(got, tuple):
-        return amounts(got[-1])
+    if isinstance(got, tuple):  # with a key, a number, or what it was joined with
+        return amounts(next(one for one in got if isinstance(one, Order)))
     return [got.value.amount if isinstance(got, faustc.Event) else got.amount]
 
 
@@ -142,7 +151,7 @@ class Shop:
     def __init__(self, operator: str, at_turn: int | None = None, do: Any = None) -> None:
         self.app = app = faustc.App("shop", broker="kafka://127.0.0.1:1", commit_interval=0.1)
         self.orders = app.topic("orders", value_type=Order, partitions=2)
-        self.others = app.topic("others", value_type=Order, partitions=1)
+        self.others = app.topic("others", value_type=Order, partitions=2)
         self.seen: Counter[int] = Counter()
         self.turns = 0
         self.reads_others = operator.startswith("combine")
@@ -179,7 +188,7 @@ class Shop:
             order = Order("ab"[number % 2], number)
             await t.send(self.orders, f"x{number}", order, partition=number % 2)
             if self.reads_others:
-                await t.send(self.others, "y", Order("a", OTHERS + number))
+                await t.send(self.others, "y", Order("a", OTHERS + number), partition=number % 2)
 
 
 def check() -> None:

@@ -1,0 +1,240 @@
+"""Joins of two streams: what is paired, what is not, and when events are acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+import faustc
+from faustc.exceptions import ImproperlyConfigured
+from faustc.testing import MemoryBroker
+from faustc.windows import SlidingWindow
+
+
+class Order(faustc.Record):
+    id: str
+    account: str
+
+
+class Payment(faustc.Record):
+    order: str
+    amount: int
+
+
+class Shop:
+    """An app that joins orders and payments, and the pairs that it saw."""
+
+    def __init__(self, how: str = "join", *fields: Any, **options: Any) -> None:
+        self.app = app = faustc.App("shop", broker="kafka://127.0.0.1:1", commit_interval=0.1)
+        self.orders = app.topic("orders", key_type=str, value_type=Order, partitions=2)
+        self.payments = app.topic("payments", key_type=str, value_type=Payment, partitions=2)
+        self.pairs: list[tuple[str | None, int | None]] = []
+        self.fail_at: int | None = None
+        options = {"within": 60, **options}
+
+        @app.agent(self.orders, name="match")
+        async def match(orders: Any) -> None:
+            both = orders & app.stream(self.payments)
+            async for order, payment in getattr(both, how)(*fields, **options):
+                if len(self.pairs) == self.fail_at:
+                    self.fail_at = None
+                    raise RuntimeError("on this pair")
+                self.pairs.append((order and order.id, payment and payment.amount))
+
+    async def order(self, t: Any, id: str, at: float, partition: int = 0) -> None:
+        value = Order(id=id, account="a")
+        await t.send(self.orders, id, value, timestamp=at, partition=partition)
+
+    async def pay(self, t: Any, id: str, amount: int, at: float, partition: int = 0) -> None:
+        value = Payment(order=id, amount=amount)
+        await t.send(self.payments, id, value, timestamp=at, partition=partition)
+
+
+async def seen(shop: Shop, t: Any, count: int) -> None:
+    async with asyncio.timeout(100):
+        while len(shop.pairs) < count:
+            await t.advance(0.1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [(), (Order.id, Payment.order), (Payment.order, Order.id), (Payment.order,),
+     (lambda order: order.id, lambda payment: payment.order)],
+)  # fmt: skip
+async def test_what_has_one_key_and_is_near_in_time_is_paired(fields: Any) -> None:
+    shop = Shop("inner_join", *fields)
+    async with shop.app.test_context() as t:
+        now = t.now()
+        await shop.order(t, "x", now)
+        await shop.pay(t, "x", 1, now + 59)
+        await shop.pay(t, "x", 2, now + 61)
+        await shop.pay(t, "y", 3, now)
+        await shop.order(t, "y", now)
+        await shop.order(t, "y", now + 1)
+        await t.settled()
+    assert sorted(shop.pairs) == [("x", 1), ("y", 3), ("y", 3)]
+
+
+@pytest.mark.parametrize(
+    ("how", "alone"),
+    [("join", []), ("left_join", [("x", None)]), ("right_join", [(None, 9)]),
+     ("outer_join", [("x", None), (None, 9)])],
+)  # fmt: skip
+async def test_what_is_alone_is_handed_out_once_nothing_can_come_for_it(
+    how: str, alone: list[Any]
+) -> None:
+    shop = Shop(how, Order.id, Payment.order)
+    async with shop.app.test_context() as t:
+        now = t.now()
+        await shop.order(t, "x", now)
+        await shop.order(t, "y", now)
+        await shop.pay(t, "y", 1, now)
+        await shop.pay(t, "z", 9, now)
+        await t.advance(55)
+        assert shop.pairs == [("y", 1)]
+        await t.settled()
+    assert shop.pairs[0] == ("y", 1)
+    assert sorted(shop.pairs[1:], key=str) == sorted(alone, key=str)
+
+
+async def test_a_window_may_be_lopsided() -> None:
+    shop = Shop("join", within=None, window=SlidingWindow(0, timedelta(seconds=60)))
+    async with shop.app.test_context() as t:
+        now = t.now()
+        await shop.order(t, "x", now)
+        await shop.pay(t, "x", 1, now - 1)  # before the order
+        await shop.pay(t, "x", 2, now + 60)
+        await t.settled()
+    assert shop.pairs == [("x", 2)]
+
+
+async def test_an_event_is_acknowledged_once_it_is_needed_no_more() -> None:
+    shop = Shop("join")
+    async with shop.app.test_context() as t:
+        now = t.now()
+        await shop.order(t, "x", now)
+        await shop.pay(t, "x", 1, now)
+        await seen(shop, t, 1)
+        await t.advance(55)
+        assert (t.committed("orders"), t.committed("payments")) == (None, None)
+        await t.advance(10)
+        await t.advance(1)
+        assert (t.committed("orders"), t.committed("payments")) == (1, 1)
+
+
+async def test_what_was_waiting_when_the_worker_died_is_still_paired() -> None:
+    async with MemoryBroker() as broker:
+        shop = Shop("left_join")
+        async with shop.app.test_context(broker=broker) as t:
+            now = t.now()
+            await shop.order(t, "x", now)
+            await shop.order(t, "y", now)
+            await shop.pay(t, "y", 1, now)
+            await seen(shop, t, 1)
+            await t.kill()
+        shop = Shop("left_join")
+        async with shop.app.test_context(broker=broker) as t:
+            await shop.pay(t, "x", 2, now + 5)
+            await t.settled()
+            assert (t.committed("orders"), t.committed("payments")) == (2, 2)
+        assert sorted(shop.pairs) == [("x", 2), ("y", 1)]
+
+
+async def test_a_failure_costs_its_pair_and_no_other() -> None:
+    shop = Shop("join")
+    shop.fail_at = 1
+    async with shop.app.test_context() as t:
+        now = t.now()
+        await shop.order(t, "x", now)
+        await shop.order(t, "late", now)
+        for amount in range(4):
+            await shop.pay(t, "x", amount, now + amount)
+        await seen(shop, t, 3)
+        await shop.pay(t, "late", 9, now + 30)  # waited all along
+        await t.settled()
+        assert (t.committed("orders"), t.committed("payments")) == (2, 5)
+    assert shop.pairs == [("x", 0), ("x", 2), ("x", 3), ("late", 9)]
+
+
+async def test_after_a_long_stop_what_waits_is_what_is_in_the_window() -> None:
+    shop = Shop("join", within=10, max_events=25)
+    async with MemoryBroker() as broker:
+        producer = Shop().app
+        producer.agents.clear()
+        async with producer.test_context(broker=broker) as t:
+            now = t.now() - 5000
+            for topic, make in (
+                ("orders", lambda n: Order(id=f"{n}", account="a")),
+                ("payments", lambda n: Payment(order=f"{n}", amount=n)),
+            ):
+                for n in range(100):  # one a second; all orders are fetched at once
+                    await t.send(topic, f"{n}", make(n), timestamp=now + n, partition=0)
+        async with shop.app.test_context(broker=broker) as t:
+            await t.settled()
+    assert sorted(shop.pairs, key=lambda pair: pair[1] or 0) == [(f"{n}", n) for n in range(100)]
+
+
+async def test_a_window_that_does_not_fit_is_said() -> None:
+    shop = Shop("join", max_events=5)
+    async with shop.app.test_context() as t:
+        now = t.now()
+        for number in range(10):
+            await shop.order(t, f"{number}", now + number / 10)
+            await shop.pay(t, f"{number}", number, now + number / 10)
+        await t.advance(5)
+        assert shop.app.agents["match"].errors_total > 0
+        assert len(shop.pairs) == 5
+
+
+async def test_topics_that_do_not_fit_are_said() -> None:
+    shop = Shop("join")
+    shop.payments.partitions = 3
+    async with shop.app.test_context() as t:
+        await t.advance(1)
+        assert shop.app.agents["match"].errors_total > 0
+
+
+async def test_iterables_are_joined_to_their_end() -> None:
+    app = faustc.App("shop", broker="kafka://127.0.0.1:1")
+    left, right = app.stream([1, 2, 3]), app.stream([2, 3, 4])
+    pairs = (left & right).outer_join(lambda n: n, lambda n: n, within=60)
+    assert sorted([pair async for pair in pairs], key=str) == [
+        (1, None), (2, 2), (3, 3), (None, 4),
+    ]  # fmt: skip
+
+
+async def test_operators_work_on_pairs() -> None:
+    app = faustc.App("shop", broker="kafka://127.0.0.1:1")
+    left, right = app.stream(range(6)).filter(lambda n: n % 2), app.stream(range(6))
+    joined = (left & right).join(lambda n: n, lambda n: n, within=60)
+    got = [pairs async for pairs in joined.filter(lambda pair: pair.left > 1).take(2)]
+    assert got == [[(3, 3), (5, 5)]]
+
+
+def test_a_join_that_cannot_work_is_an_error_where_it_is_written() -> None:
+    app = faustc.App("shop", broker="kafka://127.0.0.1:1")
+    orders = app.topic("orders", value_type=Order)
+    payments = app.topic("payments", value_type=Payment)
+
+    def both() -> Any:
+        return app.stream(orders) & app.stream(payments)
+
+    for wrong, why in [
+        (lambda: both().join(), "within=60"),
+        (lambda: app.stream(orders).join(within=1), "of two streams"),
+        (lambda: (both() & app.stream("more")).join(within=1), "of two streams"),
+        (lambda: both().join(Order.id, within=0), "spans some time"),
+        (lambda: both().join("id", "order", within=1), "fields"),
+        (lambda: both().join(faustc.Record, within=1), "neither"),
+        (lambda: both().join(within=1).group_by(Order.id), "send what you make"),
+        (lambda: both().join(within=1) & app.stream("more"), "cannot be combined"),
+        (lambda: both().filter(bool).join(within=1), "before the join, or after"),
+        (lambda: app.stream(orders) & {}, None),
+        (lambda: app.stream(orders).combine({}), "tables come later"),
+        (lambda: both().join(within=1, max_events=0), "1 or more"),
+    ]:  # fmt: skip
+        with pytest.raises(TypeError if why is None else ImproperlyConfigured, match=why):
+            wrong()
