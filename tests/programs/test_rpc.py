@@ -165,7 +165,7 @@ def test_a_client_that_stops_while_it_waits_is_told_so_at_once(program: MakeProg
 
 def test_a_client_that_dies_is_of_no_concern_to_the_worker(program: MakeProgram) -> None:
     bank = program(BANK)
-    worker = bank.ready_worker(environment={"WORK_S": "0.05"})
+    worker = bank.ready_worker(environment={"WORK_S": "0.01"})
     dying = client(
         bank,
         """
