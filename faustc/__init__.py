@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from faustc.channels import Channel
     from faustc.codecs import Codec
     from faustc.events import Event, current_event
+    from faustc.failure import DeadLetter, Retry
     from faustc.models import Record
     from faustc.sensors import Monitor
     from faustc.serializers import Schema
@@ -37,11 +38,13 @@ __all__ = [
     "App",
     "Channel",
     "Codec",
+    "DeadLetter",
     "Event",
     "GSSAPICredentials",
     "Monitor",
     "OAuthCredentials",
     "Record",
+    "Retry",
     "SASLCredentials",
     "SSLCredentials",
     "Schema",
@@ -63,11 +66,13 @@ _PLACES = {
     "App": "faustc.app",
     "Channel": "faustc.channels",
     "Codec": "faustc.codecs",
+    "DeadLetter": "faustc.failure",
     "Event": "faustc.events",
     "GSSAPICredentials": "faustc.auth",
     "Monitor": "faustc.sensors",
     "OAuthCredentials": "faustc.auth",
     "Record": "faustc.models",
+    "Retry": "faustc.failure",
     "SASLCredentials": "faustc.auth",
     "SSLCredentials": "faustc.auth",
     "Schema": "faustc.serializers",

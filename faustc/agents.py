@@ -3,58 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import logging
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-)
-from contextlib import aclosing
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any, Literal
 
-from faustc import asking
 from faustc._lazy import door
-from faustc.answering import Answers, send_reply
+from faustc.actors import Actor, current_agent, in_threads, is_plain
+from faustc.answering import send_reply
+from faustc.callee import Callee
 from faustc.channels import Channel, Feed
 from faustc.engine.inbox import Reader
+from faustc.engine.isolated import IsolatedReader
 from faustc.exceptions import ImproperlyConfigured
-from faustc.replies import ReplyPromise
+from faustc.failure import Failures, Policy
+from faustc.imports import did_you_mean, symbol_by_name
+from faustc.keyed import Splitter
 from faustc.reqrep import Envelopes, ReqRepResponse, Request
-from faustc.shelves import Shelf, current_shelf
 from faustc.streams import Stream
+from faustc.supervisors import SupervisorStrategy
 from faustc.topics import Topic
-from faustc.types import HeadersArg
 
 __all__ = ["Agent", "Agents", "current_agent"]
 
 logger = logging.getLogger(__name__)
 
-# A function that fails before it took any event would fail again at once.
-IDLE_RESTART_MIN_S = 0.1
-IDLE_RESTART_MAX_S = 10.0
-# Failures that each cost an event are bounded by the events; so many a second,
-# as with Faust's supervisor, are let through without a pause.
-RESTARTS_PER_SECOND = 100
-
-_current: contextvars.ContextVar[Agent | None] = contextvars.ContextVar("agent", default=None)
+TOPIC_OPTIONS = frozenset(inspect.signature(Topic.__init__).parameters) - {"self", "app", "topics"}
 
 
-def current_agent() -> Agent | None:
-    """Return the agent that the running task belongs to, None outside of agents."""
-    return _current.get()
-
-
-class Agent:
+class Agent(Callee):
     """A function over a stream, run by `concurrency` actors that share the work.
 
-    If it raises, the event in hand is logged with its place and counted, taken
-    as done (Faust's rule), and the function is started again on the next one.
+    With order="key" the events of one key stay in order while others of the partition go
+    on beside them. With isolated_partitions each partition has an actor of its own. A
+    plain function (`def`, not `async def`) gets one value at a time, in a thread.
+
+    If it raises, the event in hand is logged with its place and counted, and on_error is
+    called with the agent and the error. Then on_failure says what becomes of the event
+    (see faustc.failure; by default it is taken as done, Faust's rule), and
+    supervisor_strategy what becomes of the actors (see faustc.supervisors; by default the
+    function is started again on the next event).
     """
 
     def __init__(
@@ -74,20 +64,19 @@ class Agent:
         schema: Any = None,
         key_type: Any = None,
         value_type: Any = None,
+        order: Literal["key"] | None = None,
+        on_failure: Policy = "skip",
         **topic_options: Any,
     ) -> None:
-        if isolated_partitions:
-            raise ImproperlyConfigured("isolated_partitions=True is not supported yet")
-        if supervisor_strategy is not None:
-            raise ImproperlyConfigured(
-                "supervisor_strategy is not supported yet; agents are restarted one by one"
-            )
-        if not isinstance(concurrency, int) or concurrency < 1:
-            raise ImproperlyConfigured(f"concurrency is 1 or more, not {concurrency!r}")
         self.fun = fun
         self.app = app
         self.name = name or _name_of(fun, app)
         self.concurrency = concurrency
+        self.isolated_partitions = isolated_partitions
+        self.order = order
+        self.supervisor_strategy = supervisor_strategy
+        self.failures = Failures(self, on_failure)
+        self._check(topic_options)
         self.use_reply_headers = use_reply_headers
         self.envelopes = Envelopes(expected=not use_reply_headers)
         self.help = help if help is not None else inspect.cleandoc(fun.__doc__ or "")
@@ -101,9 +90,45 @@ class Agent:
         self._channel: Channel | None = None
         self._reader: Reader | Feed | None = None
         self._relays: dict[Any, Any] = {}  # what forwards for its streams
+        self._actors: list[Actor] = []  # those that run
+        self._splitter: Splitter | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._window = (0.0, 0)  # when the supervisor began to count restarts, and how many
+
+    def _check(self, topic_options: Mapping[str, Any]) -> None:
+        """Raise ImproperlyConfigured where options do not go together, or mean nothing."""
+        for option in topic_options:
+            if option not in TOPIC_OPTIONS:
+                known = {*TOPIC_OPTIONS, *inspect.signature(Agent.__init__).parameters}
+                raise ImproperlyConfigured(
+                    f"agent {self.name}: there is no option {option!r}{did_you_mean(option, known)}"
+                )
+        if not isinstance(self.concurrency, int) or self.concurrency < 1:
+            raise ImproperlyConfigured(f"concurrency is 1 or more, not {self.concurrency!r}")
+        if self.order not in (None, "key"):
+            raise ImproperlyConfigured(f"order is 'key' or None, not {self.order!r}")
+        if self.isolated_partitions and (self.concurrency > 1 or self.order):
+            raise ImproperlyConfigured(
+                f"agent {self.name}: isolated_partitions=True has one actor for each partition; "
+                "it goes with neither concurrency nor order"
+            )
 
     def __repr__(self) -> str:
         return f"<Agent {self.name}>"
+
+    @cached_property
+    def supervisor(self) -> SupervisorStrategy:
+        """What says what becomes of its actors when one fails."""
+        strategy = self.supervisor_strategy or self.app.conf.agent_supervisor
+        if isinstance(strategy, str):
+            strategy = symbol_by_name(strategy)
+        made = strategy() if inspect.isclass(strategy) else strategy
+        if not isinstance(made, SupervisorStrategy):
+            raise ImproperlyConfigured(
+                f"agent {self.name}: a supervisor_strategy is a class of faustc.supervisors, or "
+                f"derived from one, not {strategy!r}"
+            )
+        return made
 
     @property
     def label(self) -> str:
@@ -142,7 +167,11 @@ class Agent:
             "concurrency": self.concurrency,
             "sink": list(self._sinks),
             "on_error": self._on_error,
+            "supervisor_strategy": self.supervisor_strategy,
+            "isolated_partitions": self.isolated_partitions,
             "use_reply_headers": self.use_reply_headers,
+            "order": self.order,
+            "on_failure": self.failures.policy,
             "help": self.help,
         }
 
@@ -169,147 +198,6 @@ class Agent:
         if sink not in self._sinks:
             self._sinks.append(sink)
 
-    # -- calling it --------------------------------------------------------------------
-
-    async def send(
-        self,
-        *,
-        key: Any = None,
-        value: Any = None,
-        partition: int | None = None,
-        timestamp: float | None = None,
-        headers: HeadersArg = None,
-        key_serializer: Any = None,
-        value_serializer: Any = None,
-        callback: Callable[[Any], Any] | None = None,
-        reply_to: Any = None,
-        correlation_id: str | None = None,
-        force: bool = False,
-        **options: Any,
-    ) -> Any:
-        """Send a message to its channel; see Topic.send.
-
-        With reply_to (an agent, topic, channel, or a topic's name) what it yields for
-        the message is sent there, each as a ReqRepResponse.
-        """
-        return await asking.send(
-            self,
-            value,
-            headers,
-            reply_to,
-            correlation_id,
-            key=key,
-            partition=partition,
-            timestamp=timestamp,
-            key_serializer=key_serializer,
-            value_serializer=value_serializer,
-            callback=callback,
-            force=force,
-            **options,
-        )
-
-    async def cast(
-        self,
-        value: Any = None,
-        *,
-        key: Any = None,
-        partition: int | None = None,
-        timestamp: float | None = None,
-        headers: HeadersArg = None,
-    ) -> None:
-        """Send a message to its channel and expect no answer."""
-        await self.send(
-            key=key, value=value, partition=partition, timestamp=timestamp, headers=headers
-        )
-
-    async def ask(
-        self,
-        value: Any = None,
-        *,
-        key: Any = None,
-        partition: int | None = None,
-        timestamp: float | None = None,
-        headers: HeadersArg = None,
-        reply_to: Any = None,
-        correlation_id: str | None = None,
-    ) -> Any:
-        """Send it a value; return the first value that it yields for it.
-
-        May be called on any loop, of an app that is started or not. The reply comes
-        to the app's reply topic, or to that of reply_to. Raises RequestFailed if the
-        agent raised, NoReply if the app stops first or reply_expires passes; to wait for
-        less than that, put it into asyncio.timeout().
-        """
-        return await asking.ask(
-            self,
-            value,
-            key=key,
-            partition=partition,
-            timestamp=timestamp,
-            headers=headers,
-            reply_to=reply_to,
-            correlation_id=correlation_id,
-        )
-
-    async def ask_nowait(
-        self,
-        value: Any = None,
-        *,
-        key: Any = None,
-        partition: int | None = None,
-        timestamp: float | None = None,
-        headers: HeadersArg = None,
-        reply_to: Any = None,
-        correlation_id: str | None = None,
-        force: bool = False,
-    ) -> ReplyPromise:
-        """Like ask, but return once it is sent, with a promise to await for the reply."""
-        return await asking.ask_nowait(
-            self,
-            value,
-            key=key,
-            partition=partition,
-            timestamp=timestamp,
-            headers=headers,
-            reply_to=reply_to,
-            correlation_id=correlation_id,
-            force=force,
-        )
-
-    def map(
-        self,
-        values: AsyncIterable[Any] | Iterable[Any],
-        key: Any = None,
-        reply_to: Any = None,
-    ) -> AsyncIterator[Any]:
-        """Ask for each of many values; iterate over the replies as they come."""
-        return asking.kvmap(self, asking.pairs(key, values), reply_to)
-
-    def kvmap(
-        self,
-        items: AsyncIterable[tuple[Any, Any]] | Iterable[tuple[Any, Any]],
-        reply_to: Any = None,
-    ) -> AsyncIterator[Any]:
-        """Ask for each of many pairs of key and value; iterate over the replies as they come."""
-        return asking.kvmap(self, items, reply_to)
-
-    async def join(
-        self,
-        values: AsyncIterable[Any] | Iterable[Any],
-        key: Any = None,
-        reply_to: Any = None,
-    ) -> list[Any]:
-        """Ask for each of many values; return the replies in the order of the values."""
-        return await asking.kvjoin(self, asking.pairs(key, values), reply_to)
-
-    async def kvjoin(
-        self,
-        items: AsyncIterable[tuple[Any, Any]] | Iterable[tuple[Any, Any]],
-        reply_to: Any = None,
-    ) -> list[Any]:
-        """Ask for each of many pairs of key and value; return the replies in that order."""
-        return await asking.kvjoin(self, items, reply_to)
-
     async def send_reply(self, request: Request, response: ReqRepResponse) -> None:
         """Send a reply to where a request wants it."""
         await send_reply(self.app, request, response)
@@ -319,7 +207,9 @@ class Agent:
     def open(self) -> Reader | Feed:
         """Return what its actors read from, made once per start of the app."""
         if self._reader is None:
-            self._reader = self.app.runner.new_reader(self.channel, self.name)
+            self.failures.check_channel(self.channel)
+            on_open = self._partition_came if self.isolated_partitions else None
+            self._reader = self.app.runner.new_reader(self.channel, self.name, on_open)
         return self._reader
 
     def close(self) -> None:
@@ -332,80 +222,90 @@ class Agent:
             self.channel.close_feed(reader)
         elif reader is not None:
             reader.close()
+        if self._splitter is not None:
+            self._splitter.close()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+        self._splitter = self._pool = None
+        self._actors = []
+
+    def cancel(self) -> None:
+        """Stop its actors; the app goes on without it, until it is started again."""
+        logger.info("Agent %s is cancelled", self.name)
+        for actor in self._actors:
+            actor.give_up()
 
     def stream(self, **options: Any) -> Stream[Any]:
         """Make a stream over its channel that shares the work of its actors."""
         options.setdefault("prefix", self.name)
-        stream: Stream[Any] = self.app.conf.Stream(
-            self.channel, app=self.app, reader=self.open(), **options
-        )
+        if options.get("reader") is None:
+            options["reader"] = self.open()
+        stream: Stream[Any] = self.app.conf.Stream(self.channel, app=self.app, **options)
         stream.open_envelopes(self.envelopes)
+        if self.failures.policy != "skip":
+            stream.judge_undecodable = self.failures.undecodable
         return stream
+
+    def started(self, stream: Stream[Any]) -> Any:
+        """Call its function with a stream; return what that gives, to be awaited or iterated."""
+        if not is_plain(self.fun):
+            return self.fun(stream)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix=self.name)
+        return in_threads(self.fun, stream, self._pool)
 
     def actors(self) -> list[tuple[str, Any]]:
         """Return a name and a coroutine for each actor, to be run by the app."""
-        return [(f"{self.name}[{index}]", self._run(index)) for index in range(self.concurrency)]
+        reader: Any = self.open()
+        if isinstance(reader, IsolatedReader):
+            return []  # they come with the partitions
+        if self.order == "key":
+            self._splitter = Splitter(reader, self.concurrency)
+            made = [Actor(self, index, lane) for index, lane in enumerate(self._splitter.lanes)]
+        else:
+            made = [Actor(self, index, reader) for index in range(self.concurrency)]
+        self._actors = made
+        work = [(actor.name, actor.run()) for actor in made]
+        if self._splitter is not None:
+            work.append((f"{self.name}: by key", self._splitter.run()))
+        return work
+
+    def _partition_came(self, tp: Any, reader: Reader) -> None:
+        """Start an actor for a partition; it ends when the partition goes."""
+        self._actors = [actor for actor in self._actors if not actor.ended]
+        actor = Actor(self, len(self._actors), reader, tp)
+        self._actors.append(actor)
+        self._spawn(actor.run(), actor.name)
 
     def _spawn(self, work: Any, name: str) -> Any:
         """Start a task that belongs to its streams."""
         return self.app.add_future(work, name=f"{self.name}: {name}")
 
-    async def _run(self, index: int) -> None:
-        """Run the function for as long as there is something to read."""
-        _current.set(self)
-        shelf = Shelf(self._spawn, self._relays)
-        current_shelf.set(shelf)
-        try:
-            await self._keep_running(index, shelf)
-        finally:
-            shelf.close(self.app.runner.close_reader)
+    # -- when one of them fails ----------------------------------------------------------
 
-    async def _keep_running(self, index: int, shelf: Shelf) -> None:
+    def interrupt_others(self, actor: Actor) -> None:
+        """Start the others again; what they have in hand comes again."""
+        for other in self._actors:
+            if other is not actor:
+                other.interrupt()
+
+    def give_up(self, actor: Actor | None) -> None:
+        """End an actor, or all of them, for good."""
+        for one in self._actors if actor is None else [actor]:
+            one.give_up()
+        if all(one.given_up for one in self._actors):
+            logger.error("Agent %s: no actor is left, and its events wait", self.name)
+
+    async def restart_room(self) -> None:
+        """Wait until the supervisor allows one more restart."""
         loop = asyncio.get_running_loop()
-        pause_s = IDLE_RESTART_MIN_S
-        window, in_window = loop.time(), 0
-        reader = self.open()
-        while not reader.closed:
-            stream = self.stream(concurrency_index=index if self.concurrency > 1 else None)
-            answers = Answers(self, stream)
-            failed = True
-            try:
-                result = self.fun(stream)
-                if isinstance(result, AsyncGenerator):
-                    async with aclosing(result):  # a sink may fail where the function did not
-                        async for value in result:
-                            if (request := answers.request()) is not None:
-                                await answers.give(request, value)
-                            await self._to_sinks(value)
-                elif isinstance(result, Awaitable):
-                    await result
-                else:
-                    raise TypeError(
-                        f"agent {self.name}: the function has to be a coroutine function"
-                    )
-                failed = False
-            except Exception as exc:  # noqa: BLE001 - whatever user code raises ends one event
-                await self._report(stream.in_use, exc)
-                await answers.fail(exc)
-            stream = stream.in_use
-            ended = bool(reader.closed)  # meanwhile
-            if ended:
-                stream.finish()
-                return
-            if not failed:
-                logger.warning("Agent %s returned; starting it again on the next event", self.name)
-            took_something = stream.events_total > 0 or stream.in_hand is not None
-            stream.hand_back()
-            shelf.put_back()
-            if took_something:
-                pause_s = IDLE_RESTART_MIN_S
-                in_window += 1
-                if in_window >= RESTARTS_PER_SECOND:
-                    await asyncio.sleep(max(0.0, window + 1.0 - loop.time()))
-                    window, in_window = loop.time(), 0
-            else:
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, IDLE_RESTART_MAX_S)
+        supervisor = self.supervisor
+        begun, count = self._window
+        if loop.time() - begun >= supervisor.over:
+            begun, count = loop.time(), 0
+        self._window = begun, count + 1
+        if count + 1 > supervisor.max_restarts:
+            await asyncio.sleep(max(0.0, begun + supervisor.over - loop.time()))
 
     async def _report(self, stream: Stream[Any], exc: Exception) -> None:
         """Say what failed and on which event; count it."""
@@ -425,6 +325,7 @@ class Agent:
                 await result
 
     async def _to_sinks(self, value: Any) -> None:
+        """Give what was yielded to every sink."""
         for sink in self._sinks:
             if isinstance(sink, Agent | Channel):
                 await sink.send(value=value)
@@ -447,14 +348,28 @@ class Agents(dict[str, Agent]):
                 found.setdefault(topic, []).append(agent)
         return found
 
+    def actor_tracebacks(self) -> dict[str, list[str]]:
+        """Return where each actor of each agent is just now, as text."""
+        return {
+            name: [actor.traceback() for actor in agent._actors] for name, agent in self.items()
+        }
+
+    def human_tracebacks(self) -> str:
+        """Return where every actor is just now, for people to read."""
+        return "\n".join(
+            f"== {name}\n{text}"
+            for name, texts in self.actor_tracebacks().items()
+            for text in texts
+        )
+
 
 def _name_of(fun: Callable[..., Any], app: Any) -> str:
     """Name an agent after its function's module and name, seeing through partial()."""
-    inner = fun
+    inner: Any = fun
     while hasattr(inner, "func"):
         inner = inner.func
-    module = inner.__module__
+    module = getattr(inner, "__module__", None) or type(inner).__module__
     if module == "__main__":
         module = app.conf.origin or module
-    name: str = getattr(inner, "__qualname__", type(inner).__qualname__)
+    name: str = getattr(inner, "__qualname__", None) or type(inner).__qualname__
     return f"{module}.{name.replace('<locals>.', '')}"

@@ -17,9 +17,10 @@ def symbol_by_name(path: Any, *, package: str | None = None) -> Any:
     """Import what `a.b.C` or `a.b:C` names; anything but a string is handed back as it is.
 
     A leading `faust` means this package, so that Faust's own paths
-    ("faust.Stream") work. A leading dot is relative to package. Raises
-    ImproperlyConfigured when there is no such module or attribute; an error
-    inside the module that is imported comes through as it is.
+    ("faust.Stream") work, and mode's supervisors are those of faustc.supervisors.
+    A leading dot is relative to package. Raises ImproperlyConfigured when there is
+    no such module or attribute; an error inside the module that is imported comes
+    through as it is.
     """
     if not isinstance(path, str):
         return path
@@ -58,6 +59,8 @@ def split_path(path: str, *, package: str | None = None) -> tuple[str, str]:
             module, attribute = attribute, ""
     if module == "faust" or module.startswith("faust."):
         module = "faustc" + module.removeprefix("faust")
+    elif module in ("mode", "mode.supervisors") and attribute.endswith("Supervisor"):
+        module = "faustc.supervisors"  # where Faust's settings look for them
     return module, attribute
 
 

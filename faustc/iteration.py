@@ -46,6 +46,8 @@ class Iteration(Generic[T]):
     _opens: Callable[[], Awaitable[Any]] | None = None  # where the reader comes from
     _begun = False  # on_start was called, and on_stop is due
     _by_hand = False  # this iteration leaves acknowledging to its body
+    # Who deals with what does not decode, if not we: message, ledger, error; True: raise it
+    judge_undecodable: Callable[[Any, Any, BaseException], bool] | None = None
     _left = 0  # the last of the iterations that was left in the middle
 
     def __init__(self, reader: Any) -> None:
@@ -115,6 +117,11 @@ class Iteration(Generic[T]):
     def in_hand(self) -> Any:
         """The message whose event the body has not come back from; None between two."""
         return self._message
+
+    @property
+    def in_hand_with_ledgers(self) -> list[tuple[Any, Any]]:
+        """The messages in hand, one or those of a list, each after its ledger."""
+        return self._held or ([] if self._message is None else [(self._ledger, self._message)])
 
     @property
     def key_in_hand(self) -> Any:
@@ -304,6 +311,11 @@ class Iteration(Generic[T]):
         """Pass an event that does not decode (and say so), or that a processor skipped."""
         if isinstance(why, DecodeError):
             self.app.runner.decode_failed(self.channel, message, why)
+            if self.judge_undecodable is not None:
+                if self.judge_undecodable(message, ledger, why):
+                    self._message, self._ledger = message, ledger
+                    raise why
+                return
         ledger.ack(message.offset)
 
     async def processed(self, value: Any, processors: Iterable[Processor]) -> Any:

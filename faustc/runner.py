@@ -13,6 +13,7 @@ from faustc.auth import client_options
 from faustc.channels import Channel, Feed
 from faustc.engine.engine import Engine, EngineOptions
 from faustc.engine.inbox import Reader
+from faustc.engine.isolated import IsolatedReader
 from faustc.exceptions import (
     ConsumerNotStarted,
     DecodeError,
@@ -188,17 +189,26 @@ class Runner:
         channels = [agent.channel for agent in self.app.agents.values()]
         return [c for c in [*channels, *self._readers.values()] if isinstance(c, Topic)]
 
-    def new_reader(self, channel: Channel, name: str) -> Reader | Feed:
-        """Make what a channel's messages are taken from."""
+    def new_reader(
+        self,
+        channel: Channel,
+        name: str,
+        on_open: Callable[[TopicPartition, Reader], None] | None = None,
+    ) -> Reader | Feed:
+        """Make what a channel's messages are taken from.
+
+        With on_open each partition has a reader of its own, and on_open is told of it.
+        """
         if isinstance(channel, Topic):
             conf = self.app.conf
-            return Reader(
-                name,
-                channel.topics,
-                max_bytes=conf.consumer_max_fetch_size,
-                max_messages=channel.given_maxsize,
-                tracked=channel.acks,
-            )
+            options: dict[str, Any] = {
+                "max_bytes": conf.consumer_max_fetch_size,
+                "max_messages": channel.given_maxsize,
+                "tracked": channel.acks,
+            }
+            if on_open is not None:
+                return IsolatedReader(name, channel.topics, on_open, **options)
+            return Reader(name, channel.topics, **options)
         feed = channel.open_feed()
         self.feeds.add(feed)
         return feed

@@ -219,7 +219,7 @@ class Options:
     canonical_url = Setting(text, derive=lambda conf: socket.gethostname(), env="NODE_CANONICAL_URL", doc="How other nodes reach this one's web server.")
 
     # -- Agents and replies
-    agent_supervisor = _extension("mode.OneForOneSupervisor", "Supervisor of agents.", env="AGENT_SUPERVISOR")
+    agent_supervisor = _extension("mode.OneForOneSupervisor", "What becomes of an agent's actors when one fails (faustc.supervisors).", env="AGENT_SUPERVISOR")
     create_reply_topic = _switch(False, "APP_REPLY_CREATE_TOPIC", "Create the reply topic at the start; ask() needs it.")
     reply_create_topic = create_reply_topic
     reply_expires = Setting(some_seconds, timedelta(days=1).total_seconds(), env="APP_REPLY_EXPIRES", doc="Seconds that replies are kept.")

@@ -28,6 +28,9 @@ class Counters:
         self.decode_errors_by_topic: Counter[str] = Counter()
         self.agent_errors_total = 0
         self.agent_errors_by_agent: Counter[str] = Counter()
+        self.retries_total = 0
+        self.dead_letters_total = 0
+        self.dead_letters_by_topic: Counter[str] = Counter()
         self.commits_total = 0
         self.commit_failures_total = 0
         self.rebalances_total = 0

@@ -332,9 +332,12 @@ async def test_two_agents_of_one_name_are_refused(make_app: MakeApp) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"isolated_partitions": True}, "isolated_partitions"),
-        ({"supervisor_strategy": object}, "supervisor_strategy"),
+        ({"isolated_partitions": True, "concurrency": 2}, "one actor for each partition"),
+        ({"isolated_partitions": True, "order": "key"}, "one actor for each partition"),
+        ({"order": "value"}, "order is 'key' or None"),
+        ({"on_failure": "ignore"}, "on_failure is 'skip', 'crash'"),
         ({"concurrency": 0}, "concurrency is 1 or more"),
+        ({"concurency": 2}, "no option 'concurency'; did you mean 'concurrency'"),
     ],
 )
 async def test_what_cannot_be_kept_is_refused_when_defined(
