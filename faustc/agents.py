@@ -149,7 +149,7 @@ class Agent(Callee):
                 self._channel = arg
             else:
                 name = arg if arg is not None else f"{self.app.conf.id}-{self.name}"
-                internal = {} if arg is not None else {"internal": True}
+                internal = {} if arg is not None else {"internal": True, "has_prefix": True}
                 self._channel = self.app.topic(name, **internal, **self._topic_options)
         return self._channel
 

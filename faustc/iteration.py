@@ -63,7 +63,7 @@ class Iteration(Generic[T]):
         self._event: Event | None = None
         self._walks = 0  # iterations begun
         # take(): what is collected and not handed out, and what is in hand beside _message
-        self._buffer: list[tuple[Any, Any, Any, Any]] = []  # (value, ledger, message, decode_key)
+        self._buffer: list[tuple[Any, ...]] = []  # (value, ledger, message, decode_key, event)
         self._held: list[tuple[Any, Any]] = []  # (ledger, message)
 
     # -- hooks, for subclasses -----------------------------------------------------------
@@ -324,6 +324,8 @@ class Iteration(Generic[T]):
             value = processor(value)
             if isinstance(value, Awaitable):
                 value = await value
+        if self._event is not None:  # somebody looked at it on the way
+            self._event.value = value
         return value
 
     # -- beginning and ending ------------------------------------------------------------
@@ -394,7 +396,7 @@ class Iteration(Generic[T]):
         self.finish()
         buffer, self._buffer = self._buffer, []
         if buffer:
-            self._reader.give_back([(ledger, message) for _, ledger, message, _ in buffer])
+            self._reader.give_back([(ledger, message) for _, ledger, message, *_ in buffer])
 
 
 class View(Generic[V]):

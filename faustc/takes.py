@@ -79,7 +79,7 @@ async def _take(
                 deadline = None
                 taken, stream._buffer = stream._buffer, []
                 if taken:
-                    stream._held = [(ledger, message) for _, ledger, message, _ in taken]
+                    stream._held = [(ledger, message) for _, ledger, message, *_ in taken]
                     stream.events_total += len(taken)
                     yield _in_hand(stream, taken, shape, timestamp_field)
                     stream.finish()
@@ -96,12 +96,11 @@ async def _take(
 def _in_hand(stream: Any, taken: list[Any], shape: Shape, timestamp_field: str | None) -> list[Any]:
     """Let the stream have the last event in hand, and return all that the body gets."""
     if timestamp_field is not None:
-        for value, _, message, _ in taken:
+        for value, _, message, *_ in taken:
             _stamp(value, timestamp_field, message.timestamp / 1000)
-    last, stream._ledger, stream._message, stream._decode_key = taken[-1]
-    stream._event = last if shape is Shape.EVENTS else None
+    last, stream._ledger, stream._message, stream._decode_key, stream._event = taken[-1]
     stream._value = last.value if shape is Shape.EVENTS else last
-    return [one for one, _, _, _ in taken]
+    return [one for one, *_ in taken]
 
 
 def _stamp(value: Any, name: str, timestamp: float) -> None:
@@ -126,15 +125,10 @@ async def _collect(stream: Any, portion: Any, max_: int, shape: Shape) -> None:
         except (DecodeError, Skip) as exc:
             stream.drop(message, ledger, exc)
         else:
-            decode_key = stream._decode_key
-            if stream._event is not None:  # its key may have been changed
-                decode_key = _always(stream._event.key)
-            stream._buffer.append((value, ledger, message, decode_key))
+            # The event is kept if there is one: it may have been given another key.
+            entry = value, ledger, message, stream._decode_key, stream._event
+            stream._buffer.append(entry)
         stream._event = None
         if len(stream._buffer) >= max_:
             break
     stream._message = None
-
-
-def _always(key: Any) -> Callable[[Any], Any]:
-    return lambda _: key
