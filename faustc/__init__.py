@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from faustc.settings import Settings
     from faustc.streams import Stream
     from faustc.topics import Topic
+    from faustc.windows import HoppingWindow, SlidingWindow, TumblingWindow, Window
     from faustc.worker import Worker
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "DeadLetter",
     "Event",
     "GSSAPICredentials",
+    "HoppingWindow",
     "Monitor",
     "OAuthCredentials",
     "Record",
@@ -50,8 +52,11 @@ __all__ = [
     "Schema",
     "Service",
     "Settings",
+    "SlidingWindow",
     "Stream",
     "Topic",
+    "TumblingWindow",
+    "Window",
     "Worker",
     "__version__",
     "current_agent",
@@ -80,6 +85,10 @@ _PLACES = {
     "Settings": "faustc.settings",
     "Stream": "faustc.streams",
     "Topic": "faustc.topics",
+    "HoppingWindow": "faustc.windows",
+    "SlidingWindow": "faustc.windows",
+    "TumblingWindow": "faustc.windows",
+    "Window": "faustc.windows",
     "Worker": "faustc.worker",
     "current_agent": "faustc.agents",
     "current_event": "faustc.events",

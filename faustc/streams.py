@@ -10,7 +10,7 @@ from faustc.channels import Channel
 from faustc.events import current_event
 from faustc.exceptions import ImproperlyConfigured
 from faustc.iteration import Iteration, Processor, View
-from faustc.joins import InnerJoin, Join, LeftJoin, OuterJoin, RightJoin
+from faustc.joins import InnerJoin, Join, Joined, LeftJoin, OuterJoin, RightJoin
 from faustc.operators import Echo, Filter, Rekey, group_key
 from faustc.relays import Relay
 from faustc.topics import Topic
@@ -20,6 +20,7 @@ __all__ = ["Stream", "StreamView", "current_event"]
 StreamView = View
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class Stream(Iteration[T]):
@@ -314,7 +315,7 @@ class Stream(Iteration[T]):
         stream._opens = stream._relay.open
         return stream
 
-    def combine(self, *nodes: Stream[Any]) -> Stream[Any]:
+    def combine(self, *nodes: Stream[V]) -> Stream[T | V]:
         """Return a stream of the events of this one and of others; `a & b` does it, too.
 
         Each goes through the processors of the stream it came from first. They are read
@@ -325,13 +326,14 @@ class Stream(Iteration[T]):
                 raise ImproperlyConfigured(
                     f"only streams are combined for now, not {node!r}: tables come later"
                 )
-        if any(node.join_strategy is not None for node in (self, *nodes)):
+        streams: list[Stream[Any]] = [self, *nodes]
+        if any(node.join_strategy is not None for node in streams):
             raise ImproperlyConfigured("a joined stream cannot be combined with others")
         merged = self.combined and not self._processors and self.join_strategy is None
-        parts = [*(self.combined if merged else [self]), *nodes]
+        parts: list[Stream[Any]] = [*(self.combined if merged else [self]), *nodes]
         if len(set(map(id, parts))) < len(parts):
             raise ImproperlyConfigured("a stream cannot be combined with itself; clone() it")
-        stream = self._chain(
+        stream: Stream[Any] = self._chain(
             "combine()", combined=parts, processors=(), on_start=None, join_strategy=None
         )
         stream._owns_reader, stream._reader = True, None
@@ -339,7 +341,7 @@ class Stream(Iteration[T]):
             node.contribute_to_stream(stream)
         return stream
 
-    def __and__(self, other: Any) -> Stream[Any]:
+    def __and__(self, other: Stream[V]) -> Stream[T | V]:
         if not isinstance(other, Stream):
             return NotImplemented
         return self.combine(other)
@@ -358,7 +360,7 @@ class Stream(Iteration[T]):
         self._next = None
         await self.stop()
 
-    def join(self, *fields: Any, **window: Any) -> Stream[Any]:
+    def join(self, *fields: Any, **window: Any) -> Stream[Joined]:
         """Return a stream of pairs of events, of two combined streams, with the same key.
 
         `(orders & payments).join(Order.id, Payment.order, within=60)` gives
@@ -367,24 +369,24 @@ class Stream(Iteration[T]):
         """
         return self._join(InnerJoin(stream=self, fields=fields, **window))
 
-    def inner_join(self, *fields: Any, **window: Any) -> Stream[Any]:
+    def inner_join(self, *fields: Any, **window: Any) -> Stream[Joined]:
         """Return a stream of pairs only; see join."""
         return self._join(InnerJoin(stream=self, fields=fields, **window))
 
-    def left_join(self, *fields: Any, **window: Any) -> Stream[Any]:
+    def left_join(self, *fields: Any, **window: Any) -> Stream[Joined]:
         """Return a stream of pairs, and of (left, None) once no counterpart can come; see join."""
         return self._join(LeftJoin(stream=self, fields=fields, **window))
 
-    def right_join(self, *fields: Any, **window: Any) -> Stream[Any]:
+    def right_join(self, *fields: Any, **window: Any) -> Stream[Joined]:
         """Return a stream of pairs, and of (None, right) once no counterpart can come; see join."""
         return self._join(RightJoin(stream=self, fields=fields, **window))
 
-    def outer_join(self, *fields: Any, **window: Any) -> Stream[Any]:
+    def outer_join(self, *fields: Any, **window: Any) -> Stream[Joined]:
         """Return a stream of pairs, and of both kinds of events without one; see join."""
         return self._join(OuterJoin(stream=self, fields=fields, **window))
 
-    def _join(self, strategy: Join) -> Stream[Any]:
-        stream = self._chain("join()", join_strategy=strategy, on_start=None)
+    def _join(self, strategy: Join) -> Stream[Joined]:
+        stream: Stream[Any] = self._chain("join()", join_strategy=strategy, on_start=None)
         stream._owns_reader, stream._reader = True, None
         return stream
 
