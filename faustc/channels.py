@@ -3,129 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import weakref
+from collections.abc import AsyncIterator, Callable
 from typing import Any
-from weakref import WeakSet
 
 from faustc.clock import now_ms
 from faustc.events import Event
-from faustc.messages import LocalMessage, PendingDelivery, headers_list
-from faustc.types import HeadersArg, TopicPartition
+from faustc.exceptions import DecodeError, KeyDecodeError
+from faustc.feeds import Buffer, Feed, QueueFeed
+from faustc.messages import LocalMessage, headers_list
+from faustc.serializers import Schema
+from faustc.types import (
+    FutureMessage,
+    HeadersArg,
+    OpenHeadersArg,
+    PendingMessage,
+    prepare_headers,
+)
 
 __all__ = ["Channel", "Feed"]
-
-
-class Feed:
-    """The messages of a channel that one stream, or one agent, has not taken yet.
-
-    It is a reader, a portion and a ledger in one: in memory there are no
-    partitions, and nothing to commit.
-    """
-
-    def __init__(self, name: str, maxsize: int) -> None:
-        self.name = name
-        self.maxsize = maxsize
-        self.tp = TopicPartition(name, -1)
-        self.closed = False
-        self.holders: WeakSet[Any] = WeakSet()
-        self.on_ack: Callable[[int], None] | None = None  # told of each offset
-        self._waiting: deque[LocalMessage] = deque()
-        self._thrown: deque[tuple[BaseException, Any, Any]] = deque()
-        self.fault: tuple[Any, Any] | None = None  # the event that what was thrown is about
-        self._ready = asyncio.Event()
-        self._watchers: WeakSet[asyncio.Event] = WeakSet()
-        self._room = asyncio.Event()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    # as a portion: messages are handed out for as long as there are any
-    @property
-    def pending(self) -> Iterator[LocalMessage]:
-        return self
-
-    def __iter__(self) -> Feed:
-        return self
-
-    def __next__(self) -> LocalMessage:
-        if not self._waiting or self._thrown:
-            raise StopIteration
-        self._room.set()
-        return self._waiting.popleft()
-
-    # as its ledger
-    @property
-    def ledger(self) -> Feed:
-        return self
-
-    def ack(self, offset: int) -> bool:
-        """Take an acknowledgement, which nothing depends on but who asked to be told."""
-        if self.on_ack is not None:
-            self.on_ack(offset)
-        return True
-
-    # as a reader
-    async def portion(self) -> Feed | None:
-        """Return self once there is a message; None when closed. Raises what was thrown."""
-        while self.poll() is None:
-            if self.closed:
-                return None
-            self._ready.clear()
-            await self._ready.wait()
-        return self
-
-    def poll(self) -> Feed | None:
-        """Return self if there is a message; raises what was thrown, see Reader."""
-        if self._thrown:
-            error, ledger, message = self._thrown.popleft()
-            self.fault = None if ledger is None else (ledger, message)
-            raise error
-        return self if self._waiting else None
-
-    def watch(self, event: asyncio.Event) -> None:
-        """Set an event, too, whenever there may be something new."""
-        self._watchers.add(event)
-
-    def throw(self, error: BaseException, ledger: Any = None, message: Any = None) -> None:
-        """Raise an error where somebody waits for the next message, before any that waits."""
-        self._thrown.append((error, ledger, message))
-        self._wake()
-
-    def owns(self, ledger: Any) -> bool:
-        """Say whether it is the ledger of our messages."""
-        return ledger is self
-
-    def _wake(self) -> None:
-        self._ready.set()
-        for event in self._watchers:
-            event.set()
-
-    async def put(self, message: LocalMessage) -> None:
-        """Add a message; waits while maxsize of them have not been taken."""
-        while len(self._waiting) >= self.maxsize and not self.closed:
-            self._room.clear()
-            await self._room.wait()
-        self.put_nowait(message)
-
-    def left(self, holder: Any) -> None:
-        """Note that a stream was left in the middle, which matters to nobody here."""
-
-    def give_back(self, messages: Sequence[tuple[Any, LocalMessage]]) -> None:
-        """Take back, in front, what was taken and not looked at."""
-        self._waiting.extendleft(message for _, message in reversed(messages))
-        self._wake()
-
-    def put_nowait(self, message: LocalMessage) -> None:
-        """Add a message, whatever waits already."""
-        self._waiting.append(message)
-        self._wake()
-
-    def close(self) -> None:
-        """End whoever reads, once what waits is taken."""
-        self.closed = True
-        self._wake()
-        self._room.set()
 
 
 class Channel:
@@ -133,6 +29,9 @@ class Channel:
 
     Every stream of it gets every message sent after the stream began. What is
     sent before the first one begins waits for that one, up to maxsize.
+
+    A clone with is_iterator has a buffer of its own, to be read by `get` or
+    `async for`, and is one more reader of the channel it was cloned from.
     """
 
     def __init__(
@@ -140,21 +39,36 @@ class Channel:
         app: Any,
         *,
         name: str | None = None,
-        schema: Any = None,
+        schema: Schema | None = None,
         key_type: Any = None,
         value_type: Any = None,
+        is_iterator: bool = False,
+        queue: Any = None,
         maxsize: int | None = None,
+        root: Channel | None = None,
+        active_partitions: Any = None,
         loop: Any = None,
     ) -> None:
         self.app = app
         self.name = name or f"channel-{id(self):x}"
-        self.schema = schema
-        self.key_type = key_type
-        self.value_type = value_type
+        if schema is None:
+            schema = self._default_schema(key_type=key_type, value_type=value_type)
+        self.schema: Schema = schema
+        self.key_type = schema.key_type if key_type is None else key_type
+        self.value_type = schema.value_type if value_type is None else value_type
+        self.is_iterator = is_iterator
+        self.active_partitions = active_partitions
+        self.root: Channel = self if root is None else root.root
         self._maxsize = maxsize
+        self._given_queue = queue
         self._feeds: list[Feed] = []
         self._early: Feed | None = None  # sent before anybody read
         self._sent = 0
+        #: What reads it: the readers of agents and streams over a topic.
+        self.readers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def _default_schema(self, **options: Any) -> Schema:
+        return Schema(**options)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.label}>"
@@ -177,9 +91,14 @@ class Channel:
         return self._maxsize
 
     @property
+    def in_memory(self) -> bool:
+        """Whether its messages never leave this process."""
+        return True
+
+    @property
     def subscriber_count(self) -> int:
-        """How many streams and agents read it."""
-        return len(self._feeds)
+        """How many streams, agents and iterators read it."""
+        return len(self.root._feeds)
 
     def get_topic_name(self) -> str:
         """Return the name it goes by."""
@@ -187,6 +106,42 @@ class Channel:
 
     def __str__(self) -> str:
         return self.name
+
+    # -- copies
+
+    def clone(self, *, is_iterator: bool | None = None, **options: Any) -> Channel:
+        """Return a copy, some arguments changed; with is_iterator, one more reader of this."""
+        iterates = self.is_iterator if is_iterator is None else is_iterator
+        made = self._copy(**{**self._clone_args(), "is_iterator": iterates, **options})
+        if iterates:
+            made._early = feed = made._new_feed()
+            self.root._feeds.append(feed)
+            # A clone that nobody holds any more must not fill up and make senders wait.
+            weakref.finalize(made, self.root.close_feed, feed).atexit = False
+        return made
+
+    def clone_using_queue(self, queue: Any) -> Channel:
+        """Return a clone that gets its events from a queue, and puts there what it is sent."""
+        return self.clone(queue=queue, is_iterator=True)
+
+    def derive(self, **options: Any) -> Channel:
+        """Return this channel: one in memory has nothing to derive."""
+        return self
+
+    def _copy(self, **arguments: Any) -> Channel:
+        return type(self)(**arguments)
+
+    def _clone_args(self) -> dict[str, Any]:
+        return {
+            "app": self.app,
+            "name": self.name,
+            "schema": self.schema,
+            "key_type": self.key_type,
+            "value_type": self.value_type,
+            "maxsize": self._maxsize,
+            "root": self.root,
+            "active_partitions": self.active_partitions,
+        }
 
     # -- reading
 
@@ -205,18 +160,102 @@ class Channel:
         """
         return _as_is, _as_is if envelopes is None else envelopes.sent
 
+    def decoders_for(
+        self, reader: Any, envelopes: Any = None
+    ) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+        """Return the decoders of one reader, whose `in_hand` is the message that is decoded."""
+        return self.decoders(envelopes)
+
+    def message_decoders(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+        """Return what makes the key and the value of a whole message; raise DecodeError."""
+        decode_key, decode_value = self.decoders()
+        return lambda message: decode_key(message.key), lambda message: decode_value(message.value)
+
     def open_feed(self) -> Feed:
         """Begin to read, for one stream or agent."""
-        feed = self._early if self._early is not None else Feed(self.name, self.maxsize)
-        self._early = None
-        self._feeds.append(feed)
+        if self.is_iterator:
+            return self._early_feed()
+        root = self.root
+        feed = root._early if root._early is not None else root._new_feed()
+        root._early = None
+        root._feeds.append(feed)
         return feed
 
     def close_feed(self, feed: Feed) -> None:
         """Read no more."""
         feed.close()
-        if feed in self._feeds:
-            self._feeds.remove(feed)
+        if feed in self.root._feeds:
+            self.root._feeds.remove(feed)
+
+    def _new_feed(self) -> Feed:
+        queue = self._given_queue
+        if queue is None:
+            return Feed(self.name, self.maxsize)
+        return QueueFeed(self.name, queue, self._message_of, self._event_of)
+
+    def on_stop_iteration(self) -> None:
+        """Note that an iteration over it ended; override it as needed, and call super."""
+
+    async def throw(self, exc: BaseException) -> None:
+        """Raise an exception in all that read it, where they take their next event."""
+        self._throw(exc)
+
+    def _throw(self, exc: BaseException) -> None:
+        """Do what throw does, from where nothing can be awaited."""
+        for feed in self.root._feeds or [self.root._early_feed()]:
+            feed.throw(exc)
+
+    # -- messages that do not decode
+
+    async def on_key_decode_error(self, exc: DecodeError, message: Any) -> None:
+        """Deal with a message whose key does not decode; it is passed after that.
+
+        What an override raises is raised in the agent. `await self.throw(exc)`
+        lets the others who read the channel know.
+        """
+        await self.on_decode_error(exc, message)
+
+    async def on_value_decode_error(self, exc: DecodeError, message: Any) -> None:
+        """Deal with a message whose value does not decode; see on_key_decode_error."""
+        await self.on_decode_error(exc, message)
+
+    async def on_decode_error(self, exc: DecodeError, message: Any) -> None:
+        """Say in the log what does not decode, where it is and why, a few times per interval."""
+        self.app.runner.undecodable.report(message.topic, message, exc)
+
+    async def decode(self, message: Any, *, propagate: bool = False) -> Event | None:
+        """Make an event of a message.
+
+        One that does not decode gives None, after on_key_decode_error or
+        on_value_decode_error had it; with propagate the DecodeError is raised.
+        """
+        try:
+            key, value = self._decoded(message)
+        except DecodeError as exc:
+            exc.at(message.topic, message.partition, message.offset)
+            if propagate:
+                raise
+            await self.decode_failed(exc, message)
+            return None
+        event: Event = self.app.create_event(key, value, message.headers, message)
+        return event
+
+    def _decoded(self, message: Any) -> tuple[Any, Any]:
+        key_of, value_of = self.message_decoders()
+        return key_of(message), value_of(message)
+
+    async def decode_failed(self, exc: DecodeError, message: Any) -> None:
+        """Tell the method that is there for this error."""
+        if isinstance(exc, KeyDecodeError):
+            await self.on_key_decode_error(exc, message)
+        else:
+            await self.on_value_decode_error(exc, message)
+
+    async def deliver(self, message: Any) -> None:
+        """Decode a message, and put the event if it does decode."""
+        event = await self.decode(message)
+        if event is not None:
+            await self.put(event)
 
     # -- sending
 
@@ -239,68 +278,161 @@ class Channel:
         May be called from any thread that runs an event loop. Returns an
         awaitable of RecordMetadata, which is done.
         """
-        message = self._message(key, value, timestamp, headers)
-        await self.app.runner.home.run(self.deliver, message)
-        done = PendingDelivery(result=message.metadata())
-        if callback is not None:
-            await _maybe_await(callback(done))
-        return done
+        fut = self.as_future_message(
+            key, value, partition, timestamp, headers, schema, key_serializer, value_serializer,
+            callback,
+        )  # fmt: skip
+        return await self.publish_message(fut)
 
-    def send_soon(self, *, key: Any = None, value: Any = None, **options: Any) -> Any:
+    def send_soon(
+        self,
+        *,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersArg = None,
+        schema: Any = None,
+        key_serializer: Any = None,
+        value_serializer: Any = None,
+        callback: Callable[[Any], Any] | None = None,
+        force: bool = False,
+        eager_partitioning: bool = False,
+    ) -> FutureMessage:
         """Hand a message to every reader without waiting, from any thread."""
-        message = self._message(key, value, options.get("timestamp"), options.get("headers"))
-        self.app.runner.home.soon(self._deliver_nowait, message)
-        return PendingDelivery(result=message.metadata())
+        fut = self.as_future_message(
+            key, value, partition, timestamp, headers, schema, key_serializer, value_serializer,
+            callback,
+        )  # fmt: skip
+        self.app.runner.home.soon(self._publish_nowait, fut)
+        return fut
 
-    def _message(
-        self, key: Any, value: Any, timestamp: float | None, headers: HeadersArg
-    ) -> LocalMessage:
-        self._sent += 1
-        return LocalMessage(
-            self.name,
-            -1,
-            self._sent - 1,
-            now_ms() if timestamp is None else int(timestamp * 1000),
-            0,
-            key,
-            value,
-            tuple(headers_list(headers) or ()),
-        )
+    def as_future_message(
+        self,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: HeadersArg = None,
+        schema: Any = None,
+        key_serializer: Any = None,
+        value_serializer: Any = None,
+        callback: Callable[[Any], Any] | None = None,
+        eager_partitioning: bool = False,
+    ) -> FutureMessage:
+        """Prepare a message to be sent by `publish_message`."""
+        opened = self.prepare_headers(headers)
+        final_key, opened = self.prepare_key(key, key_serializer, schema, opened)
+        final_value, opened = self.prepare_value(value, value_serializer, schema, opened)
+        return FutureMessage(
+            PendingMessage(
+                self, final_key, final_value, partition, timestamp, opened,
+                key_serializer, value_serializer, callback,
+            )
+        )  # fmt: skip
 
-    async def deliver(self, message: LocalMessage) -> None:
-        """Hand a message to every reader."""
-        for feed in self._feeds.copy() or [self._early_feed()]:
+    def prepare_headers(self, headers: HeadersArg) -> OpenHeadersArg:
+        """Return headers that may be added to."""
+        return prepare_headers(headers)
+
+    def prepare_key(
+        self, key: Any, key_serializer: Any, schema: Any = None, headers: Any = None
+    ) -> tuple[Any, Any]:
+        """Return a key as it is sent, and the headers to send with it."""
+        return key, headers
+
+    def prepare_value(
+        self, value: Any, value_serializer: Any, schema: Any = None, headers: Any = None
+    ) -> tuple[Any, Any]:
+        """Return a value as it is sent, and the headers to send with it."""
+        return value, headers
+
+    async def publish_message(self, fut: FutureMessage, wait: bool = True) -> Any:
+        """Send a message that `as_future_message` prepared; return its promise, kept."""
+        message = self._message_of(fut.message)
+        await self.app.runner.home.run(self._hand_out, message)
+        fut.set_result(message.metadata())
+        if fut.message.callback is not None:
+            await _maybe_await(fut.message.callback(fut))
+        return fut
+
+    def _publish_nowait(self, fut: FutureMessage) -> None:
+        message = self._message_of(fut.message)
+        for feed in self.root._feeds or [self.root._early_feed()]:
+            feed.put_nowait(message)
+        fut.set_result(message.metadata())
+        if fut.message.callback is not None:
+            self.app.runner.called_back(fut.message.callback, fut)
+
+    def _message_of(self, item: Any) -> LocalMessage:
+        """Make a message of what was put: a pending message, an event, or a value by itself."""
+        root = self.root
+        root._sent += 1
+        name, partition, offset = root.name, -1, root._sent - 1
+        timestamp = now_ms()
+        if isinstance(item, Event) and item.message is not None:
+            origin = item.message
+            name, partition, offset = origin.topic, origin.partition, origin.offset
+            timestamp = origin.timestamp
+        elif isinstance(item, PendingMessage) and item.timestamp is not None:
+            timestamp = int(item.timestamp * 1000)
+        key, value, headers, event = None, item, None, None
+        if isinstance(item, PendingMessage):
+            key, value, headers = item.key, item.value, item.headers
+        elif isinstance(item, Event):
+            key, value, headers, event = item.key, item.value, item.headers, item
+        pairs = tuple(headers_list(headers) or ())
+        return LocalMessage(name, partition, offset, timestamp, 0, key, value, pairs, event=event)
+
+    def _event_of(self, message: LocalMessage) -> Event:
+        if message.event is not None:
+            event: Event = message.event
+            return event
+        made: Event = self.app.create_event(message.key, message.value, message.headers, message)
+        return made
+
+    async def _hand_out(self, message: LocalMessage) -> None:
+        for feed in self.root._feeds.copy() or [self.root._early_feed()]:
             await feed.put(message)
 
-    def _deliver_nowait(self, message: LocalMessage) -> None:
-        for feed in self._feeds or [self._early_feed()]:
-            feed.put_nowait(message)
+    # -- as a queue
 
     def _early_feed(self) -> Feed:
         if self._early is None:
-            self._early = Feed(self.name, self.maxsize)
+            self._early = self._new_feed()
         return self._early
 
     async def put(self, event: Any) -> None:
-        """Hand on an event: its key, value and headers."""
-        await self.send(key=event.key, value=event.value, headers=event.headers)
+        """Hand an event to every reader; anything that is no event is the value of one."""
+        await self.app.runner.home.run(self._hand_out, self._message_of(event))
 
-    async def get(self, *, timeout: float | None = None) -> Any:
-        """Return the next event that no stream took; waits up to timeout seconds."""
+    async def get(self, *, timeout: float | None = None) -> Event:
+        """Return the next event that no stream took; waits up to timeout seconds.
+
+        A clone with is_iterator gets every event, another channel those that came
+        before anybody read. Raises TimeoutError.
+        """
         feed = self._early_feed()
         async with asyncio.timeout(timeout):
             await feed.portion()
-        message = next(feed)
-        return Event(self.app, message.key, message.value, message.headers, message)
+        return self._event_of(next(feed))
 
     def empty(self) -> bool:
         """Say whether nothing waits for `get`."""
         return self._early is None or not len(self._early)
 
+    @property
+    def queue(self) -> Any:
+        """What waits for `get`: the queue it was given, or one over its buffer."""
+        if self._given_queue is not None:
+            return self._given_queue
+        return Buffer(self._early_feed(), self._message_of, self._event_of)
+
     async def declare(self) -> None:
         """Do nothing: a channel in memory needs no broker."""
 
-    maybe_declare = declare
+    async def maybe_declare(self) -> None:
+        """Do nothing, either."""
 
 
 def _as_is(value: Any) -> Any:

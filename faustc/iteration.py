@@ -17,6 +17,7 @@ from faustc.events import Event, current_stream
 from faustc.exceptions import DecodeError, Skip
 from faustc.operators import maybe_await
 from faustc.pinning import Pinned, keep_events
+from faustc.serialized import decoded, in_hand_of
 from faustc.sources import as_is, open_reader
 from faustc.takes import Shape, take
 
@@ -94,7 +95,7 @@ class Iteration(Generic[T]):
 
     def event_of(self, value: Any, ledger: Any, message: Any, decode_key: Any) -> Event:
         """Make an event of a message that was read here."""
-        key = decode_key(message.key)
+        key = decoded(decode_key, message, message.key)
         event: Event = self.app.create_event(key, value, message.headers, message)
         event.ledger = ledger
         return event
@@ -129,7 +130,9 @@ class Iteration(Generic[T]):
         return self._key() if self._message is not None else None
 
     def _key(self) -> Any:
-        return self._decode_key(self._message.key) if self._event is None else self._event.key
+        if self._event is not None:
+            return self._event.key
+        return decoded(self._decode_key, self._message, self._message.key)
 
     def rekey(self, key: Any) -> None:
         """Give the event in hand another key."""
@@ -243,7 +246,7 @@ class Iteration(Generic[T]):
                             value = shape(value)
                     except (DecodeError, Skip) as exc:
                         self._message = self._event = None
-                        self.drop(message, ledger, exc)
+                        await self.drop(message, ledger, exc)
                         continue
                     self.events_total += 1
                     yield value
@@ -286,7 +289,7 @@ class Iteration(Generic[T]):
         part = portion.part
         decode, steps = part.turn_to(portion.portion)
         self._decode_key = part._decode_key
-        return decode, [*steps, *self.steps()]
+        return in_hand_of(decode, self), [*steps, *self.steps()]
 
     async def made(self, message: Any) -> Any:
         """Return the value of a message after the processors."""
@@ -307,10 +310,10 @@ class Iteration(Generic[T]):
             current_stream.reset(token)
             self._message = self._event = self._value = None
 
-    def drop(self, message: Any, ledger: Any, why: DecodeError | Skip) -> None:
+    async def drop(self, message: Any, ledger: Any, why: DecodeError | Skip) -> None:
         """Pass an event that does not decode (and say so), or that a processor skipped."""
         if isinstance(why, DecodeError):
-            self.app.runner.decode_failed(self.channel, message, why)
+            await self.app.runner.decode_failed(self.channel, message, why)
             if self.judge_undecodable is not None:
                 if self.judge_undecodable(message, ledger, why):
                     self._message, self._ledger = message, ledger

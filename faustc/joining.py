@@ -368,7 +368,7 @@ class Joining:
             hash(key)
         except (DecodeError, Skip) as exc:
             lane.head = None
-            part.drop(message, ledger, exc)
+            await part.drop(message, ledger, exc)
             return
         except Exception:
             lane.head, self.fault = None, (ledger, message)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, NamedTuple
 
-from faustc.types import HeadersArg, RecordMetadata, TopicPartition
+from faustc.types import HeadersArg, RecordMetadata, TopicPartition, prepare_headers
 
-__all__ = ["LocalMessage", "PendingDelivery", "SoonDelivery", "headers_list"]
+__all__ = ["LocalMessage", "PendingDelivery", "headers_list", "timestamp_ms"]
 
 
 class LocalMessage(NamedTuple):
@@ -27,11 +26,23 @@ class LocalMessage(NamedTuple):
     key: Any
     value: Any
     headers: tuple[tuple[str, bytes | None], ...]
+    checksum: bytes | None = None
+    event: Any = None  # the one it was made of, if it was put as an event
 
     @property
     def tp(self) -> TopicPartition:
         """The channel's name and -1."""
         return TopicPartition(self.topic, self.partition)
+
+    @property
+    def serialized_key_size(self) -> int:
+        """The key's length if it is bytes, else -1."""
+        return _size(self.key)
+
+    @property
+    def serialized_value_size(self) -> int:
+        """The value's length if it is bytes, else -1."""
+        return _size(self.value)
 
     def metadata(self) -> RecordMetadata:
         """Describe it like a message that Kafka stored."""
@@ -40,12 +51,16 @@ class LocalMessage(NamedTuple):
         )
 
 
+def _size(data: Any) -> int:
+    return len(data) if isinstance(data, bytes) else -1
+
+
 def headers_list(headers: HeadersArg) -> list[tuple[str, bytes | None]] | None:
-    """Return headers as pairs, or None when there are none."""
+    """Return headers as pairs, text in UTF-8, or None when there are none."""
     if not headers:
         return None
-    items = getattr(headers, "items", None)
-    return list(items() if items is not None else headers)
+    prepared = prepare_headers(headers)
+    return list(prepared.items()) if isinstance(prepared, dict) else prepared
 
 
 def timestamp_ms(timestamp: float | None) -> int | None:
@@ -54,7 +69,7 @@ def timestamp_ms(timestamp: float | None) -> int | None:
 
 
 class PendingDelivery:
-    """A delivery that lives on another loop, or is done already; awaitable on any.
+    """A delivery that lives on another loop; awaitable on any.
 
     The result is a RecordMetadata.
     """
@@ -62,23 +77,18 @@ class PendingDelivery:
     __slots__ = ("_delivery", "_loop", "_result")
 
     def __init__(
-        self,
-        delivery: Awaitable[RecordMetadata] | None = None,
-        loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        result: RecordMetadata | None = None,
+        self, delivery: Awaitable[RecordMetadata], loop: asyncio.AbstractEventLoop
     ) -> None:
         self._delivery = delivery
         self._loop = loop
-        self._result = result
+        self._result: RecordMetadata | None = None
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
         return self._wait().__await__()
 
     async def _wait(self) -> RecordMetadata:
         if self._result is None:
-            assert self._delivery is not None
-            if self._loop is None or self._loop is asyncio.get_running_loop():
+            if self._loop is asyncio.get_running_loop():
                 self._result = await self._delivery
             else:
                 waiting = asyncio.run_coroutine_threadsafe(_await(self._delivery), self._loop)
@@ -98,51 +108,11 @@ class PendingDelivery:
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         """Call callback(self) once it is done (at once, when it is)."""
-        if self._result is not None or self._delivery is None:
+        if self._result is not None:
             callback(self)
             return
         add = getattr(self._delivery, "add_done_callback")  # noqa: B009
-        if self._loop is None:
-            add(lambda _: callback(self))
-        else:
-            self._loop.call_soon_threadsafe(add, lambda _: callback(self))
-
-
-class SoonDelivery:
-    """A delivery that is asked for already and sent as soon as its turn comes.
-
-    Awaitable on any loop; the result is a RecordMetadata.
-    """
-
-    def __init__(self, home: Any) -> None:
-        self._home = home
-        self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-
-    def __await__(self) -> Generator[Any, None, RecordMetadata]:
-        return self._wait().__await__()
-
-    async def _wait(self) -> RecordMetadata:
-        self.future.looked_at = True  # type: ignore[attr-defined] # see Outbox
-        delivery = await asyncio.wrap_future(self.future)
-        result: RecordMetadata = await self._home.run(_await, delivery)
-        return result
-
-    def done(self) -> bool:
-        """Say whether the message was written or given up."""
-        if not self.future.done():
-            return False
-        return self.future.exception() is not None or bool(self.future.result().done())
-
-    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
-        """Call callback(self), on the app's loop, once brokers have it or it was given up."""
-
-        def sent(future: concurrent.futures.Future[Any]) -> None:
-            if future.exception() is None:
-                future.result().add_done_callback(lambda _: callback(self))
-            else:
-                callback(self)
-
-        self.future.add_done_callback(sent)
+        self._loop.call_soon_threadsafe(add, lambda _: callback(self))
 
 
 async def _await(delivery: Awaitable[RecordMetadata]) -> RecordMetadata:

@@ -301,16 +301,16 @@ class ReplyConsumer:
 
     def _delivery(self, topic: Any) -> Callable[[Sequence[Any]], None]:
         """Return what takes the messages of a reply topic."""
-        decode = topic.decoders()[1]
+        decode = topic.message_decoders()[1]
         own = topic.name == self.app.conf.reply_to
 
         def deliver(messages: Sequence[Any]) -> None:
             for message in messages:
                 try:
-                    response = decode(message.value)
+                    response = decode(message)
                 except DecodeError as exc:
                     if own:  # in another topic there may be anything
-                        self.app.runner.decode_failed(topic, message, exc)
+                        self.app.runner.reply_undecodable(message, exc)
                     continue
                 self._take(response)
 

@@ -22,8 +22,9 @@ from faustc.exceptions import (
 )
 from faustc.home import Home
 from faustc.replies import ReplyConsumer
+from faustc.shapes import Shape
 from faustc.topics import Topic
-from faustc.types import TopicPartition
+from faustc.types import FutureMessage, TopicPartition
 from faustc.undecodable import UndecodableLog
 from faustc.version import __version__
 
@@ -47,7 +48,9 @@ class Runner:
         self.feeds: WeakSet[Feed] = WeakSet()  # what agents and streams read in memory
         self.replies = ReplyConsumer(app)
         self.opening = 0  # streams that are about to read
-        self._undecodable = UndecodableLog()
+        self.undecodable = UndecodableLog()
+        #: How topics are to be created whose description says so, by name.
+        self.described: dict[str, Shape] = {}
 
     # -- the engine and its loop -------------------------------------------------------
 
@@ -98,9 +101,13 @@ class Runner:
             await engine.start_producer()
         return engine
 
-    def send_later(self, future: Any, send: Callable[[], Any]) -> None:
+    def send_later(self, promise: FutureMessage, send: Callable[[], Any]) -> None:
         """Have a send carried out on the app's loop, after those asked for before it."""
-        self.home.soon(lambda: self.engine.outbox.put(future, send))
+        self.home.soon(lambda: self.engine.outbox.put(promise, send))
+
+    def called_back(self, callback: Callable[[Any], Any], fut: FutureMessage) -> None:
+        """Call what was given with a message; what fails in there stops nothing else."""
+        self.engine.spawn(_call_back(callback, fut), "callback")
 
     # -- life --------------------------------------------------------------------------
 
@@ -199,16 +206,21 @@ class Runner:
 
         With on_open each partition has a reader of its own, and on_open is told of it.
         """
-        if isinstance(channel, Topic):
+        if isinstance(channel, Topic) and not channel.in_memory:
             conf = self.app.conf
             options: dict[str, Any] = {
+                "pattern": channel.pattern,
                 "max_bytes": conf.consumer_max_fetch_size,
                 "max_messages": channel.given_maxsize,
                 "tracked": channel.acks,
             }
-            if on_open is not None:
-                return IsolatedReader(name, channel.topics, on_open, **options)
-            return Reader(name, channel.topics, **options)
+            reader = (
+                Reader(name, channel.topics, **options)
+                if on_open is None
+                else IsolatedReader(name, channel.topics, on_open, **options)
+            )
+            channel.root.readers.add(reader)
+            return reader
         feed = channel.open_feed()
         self.feeds.add(feed)
         return feed
@@ -244,12 +256,30 @@ class Runner:
         """Return how many partitions a topic has that is read here, once that is known."""
         return await self.engine.partition_count(topic)
 
-    def decode_failed(self, channel: Channel, message: Any, error: DecodeError) -> None:
-        """Count a message that does not decode, and say so."""
+    async def decode_failed(self, channel: Channel, message: Any, error: DecodeError) -> None:
+        """Count a message that does not decode, and let its channel say so."""
+        self._count_undecodable(message)
+        error.at(message.topic, message.partition, message.offset)
+        await channel.decode_failed(error, message)
+
+    def reply_undecodable(self, message: Any, error: DecodeError) -> None:
+        """Count a reply that does not decode, and say so."""
+        self._count_undecodable(message)
+        self.undecodable.report(message.topic, message, error)
+
+    def _count_undecodable(self, message: Any) -> None:
         counters = self.app.monitor
         counters.decode_errors_total += 1
         counters.decode_errors_by_topic[message.topic] += 1
-        self._undecodable.report(message.topic, message, error)
+
+
+async def _call_back(callback: Callable[[Any], Any], fut: FutureMessage) -> None:
+    try:
+        result = callback(fut)
+        if inspect.isawaitable(result):
+            await result
+    except Exception:
+        logger.exception("The callback of a message failed: %r", callback)
 
 
 async def call(fun: Callable[..., Any], app: Any) -> None:

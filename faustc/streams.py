@@ -13,6 +13,7 @@ from faustc.iteration import Iteration, Processor, View
 from faustc.joins import InnerJoin, Join, Joined, LeftJoin, OuterJoin, RightJoin
 from faustc.operators import Echo, Filter, Rekey, group_key
 from faustc.relays import Relay
+from faustc.serialized import in_hand_of
 from faustc.topics import Topic
 
 __all__ = ["Stream", "StreamView", "current_event"]
@@ -81,7 +82,7 @@ class Stream(Iteration[T]):
         self._on_start = on_start
         self._prev = prev
         if not self.combined and isinstance(channel, Channel):
-            self._decode_key, self._decode_value = channel.decoders()
+            self._decode_key, self._decode_value = channel.decoders_for(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.label}>"
@@ -90,7 +91,7 @@ class Stream(Iteration[T]):
         """Let values come in envelopes, which are opened (see Registry.value_decoder)."""
         self._envelopes = envelopes
         if not self.combined and isinstance(self.channel, Channel):
-            self._decode_key, self._decode_value = self.channel.decoders(envelopes)
+            self._decode_key, self._decode_value = self.channel.decoders_for(self, envelopes)
 
     @property
     def label(self) -> str:
@@ -206,7 +207,8 @@ class Stream(Iteration[T]):
         """Make a stream that reads what this one would have read."""
         stream = self._chain(what, **options)
         stream._opens = self.opened
-        stream._decode_key, stream._decode_value = self._decode_key, self._decode_value
+        stream._decode_key = in_hand_of(self._decode_key, stream)
+        stream._decode_value = in_hand_of(self._decode_value, stream)
         return stream
 
     # -- operators -------------------------------------------------------------------------

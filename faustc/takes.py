@@ -123,7 +123,7 @@ async def _collect(stream: Any, portion: Any, max_: int, shape: Shape) -> None:
             if shape is Shape.EVENTS:
                 value = stream.current_event
         except (DecodeError, Skip) as exc:
-            stream.drop(message, ledger, exc)
+            await stream.drop(message, ledger, exc)
         else:
             # The event is kept if there is one: it may have been given another key.
             entry = value, ledger, message, stream._decode_key, stream._event

@@ -103,6 +103,11 @@ cdef class Message:
         """Return the value's length in bytes, -1 when it is null."""
         return self.value_size
 
+    @property
+    def checksum(self) -> None:
+        """Return None: since Kafka 0.11 a batch has a checksum (it was checked), a message none."""
+        return None
+
     def __repr__(self):
         return (
             f"<Message {self.origin.topic}/{self.origin.partition}@{self.offset}"

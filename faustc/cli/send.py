@@ -74,7 +74,9 @@ class Send(AppCommand):
             key_serializer=key_serializer,
             value_serializer=value_serializer,
         )
-        decode_key, decode_value = topic.decoders()
+        # A schema that wants whole messages cannot be asked beforehand.
+        checked = topic.schema.reads_plainly
+        decode_key, decode_value = topic.decoders() if checked else (None, None)
         encode_key, encode_value = topic.encoders()
         given: dict[str, Any] = {"partition": partition}
         if key is not None:

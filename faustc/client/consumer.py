@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import TracebackType
@@ -26,7 +25,7 @@ from faustc.client.security import Security, SecurityOptions
 from faustc.client.subscription import RebalanceListener, Subscription
 from faustc.clock import monotonic
 from faustc.exceptions import ConsumerNotStarted, ImproperlyConfigured
-from faustc.types import OffsetAndMetadata, TopicPartition
+from faustc.types import NamePattern, OffsetAndMetadata, TopicPartition
 
 __all__ = ["Consumer", "RebalanceListener"]
 
@@ -122,7 +121,7 @@ class Consumer(Assigned):
         )
 
         def make_member(
-            listener: GroupListener, names: Collection[str], pattern: re.Pattern[str] | None
+            listener: GroupListener, names: Collection[str], pattern: NamePattern | None
         ) -> GroupMember:
             return GroupMember(
                 bootstrap_servers,
@@ -364,7 +363,7 @@ class Consumer(Assigned):
     def subscribe(
         self,
         topics: Collection[str] = (),
-        pattern: str | re.Pattern[str] | None = None,
+        pattern: str | NamePattern | None = None,
         listener: RebalanceListener | None = None,
     ) -> None:
         """Read these topics, or those whose names match; replaces the subscription there was."""

@@ -28,7 +28,7 @@ from faustc.client.security import Security, Token
 from faustc.client.standing import State, Terms
 from faustc.clock import monotonic
 from faustc.exceptions import FaustError, ImproperlyConfigured, KafkaTimeout, NotReady
-from faustc.types import OffsetAndMetadata, TopicPartition
+from faustc.types import NamePattern, OffsetAndMetadata, TopicPartition
 
 __all__ = ["GroupListener", "GroupMember", "GroupMetadata", "State"]
 
@@ -72,7 +72,7 @@ class GroupMember:
         group_id: str,
         group_instance_id: str | None = None,
         topics: Collection[str] = (),
-        pattern: str | re.Pattern[str] | None = None,
+        pattern: str | NamePattern | None = None,
         assignors: Sequence[str | Assignor] = DEFAULT_ASSIGNORS,
         rack: str | None = None,
         session_timeout_ms: int = 45_000,
@@ -291,7 +291,7 @@ class GroupMember:
         )
 
     async def update_subscription(
-        self, *, topics: Collection[str] = (), pattern: str | re.Pattern[str] | None = None
+        self, *, topics: Collection[str] = (), pattern: str | NamePattern | None = None
     ) -> None:
         """Subscribe to something else; the group rebalances if that makes a difference."""
         self._wants = _wants(topics, pattern)
@@ -372,8 +372,8 @@ class GroupMember:
 
 
 def _wants(
-    topics: Collection[str], pattern: str | re.Pattern[str] | None
-) -> tuple[frozenset[str], re.Pattern[str] | None]:
+    topics: Collection[str], pattern: str | NamePattern | None
+) -> tuple[frozenset[str], NamePattern | None]:
     if isinstance(topics, str):
         raise ImproperlyConfigured(
             f"topics must be a collection of names, not the string {topics!r}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -38,7 +37,7 @@ from faustc.exceptions import (
     KafkaTimeout,
     NotReady,
 )
-from faustc.types import OffsetAndMetadata, TopicPartition
+from faustc.types import NamePattern, OffsetAndMetadata, TopicPartition
 
 __all__ = ["Membership"]
 
@@ -87,7 +86,7 @@ class Membership:
         self.is_leader = False
         self.failure: Exception | None = None
         self.last_poll = monotonic()
-        self._pattern: re.Pattern[str] | None = None
+        self._pattern: NamePattern | None = None
         self._wanted: frozenset[str] = frozenset()
         self.topics: frozenset[str] = frozenset()
         self._claimed: Partitions = NOTHING
@@ -106,7 +105,7 @@ class Membership:
         for work in (self._live, self._beat, self.holdings.run):
             self._tasks.append(asyncio.create_task(self._guarded(work), name=work.__qualname__))
 
-    def subscribe(self, topics: Collection[str], pattern: re.Pattern[str] | None) -> None:
+    def subscribe(self, topics: Collection[str], pattern: NamePattern | None) -> None:
         """Change what is subscribed to; joins again if that makes a difference."""
         self._wanted, self._pattern = frozenset(topics), pattern
         self._leader.watch(self._wanted, everything=pattern is not None)

@@ -38,9 +38,10 @@ from faustc.exceptions import (
     DeliveryFailed,
     ImproperlyConfigured,
     KafkaTimeout,
+    NotReady,
     ProducerClosed,
 )
-from faustc.types import HeadersArg, RecordMetadata
+from faustc.types import HeadersArg, RecordMetadata, TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -385,6 +386,27 @@ class Producer:
         self._running()
         timeout_s = self._max_block_s if timeout_s is None else timeout_s
         return set(await self._client.partitions_for(topic, timeout_s))
+
+    def key_partition(self, topic: str, key: bytes | None) -> TopicPartition:
+        """Return where a message with this key goes, from what is known of the topic now.
+
+        Raises NotReady if nothing is known: nothing was sent to it, nor was partitions_for
+        awaited.
+        """
+        lanes = self._topics.get(topic)
+        if lanes is None and self._partitioner is None and key is not None:
+            known = self._client.cluster.partitions(topic)
+            if known:
+                return TopicPartition(topic, partition_for(key, max(known) + 1))
+        if lanes is None:
+            raise NotReady(
+                f"the producer has not sent to {topic} yet and knows no partitions of it"
+            )
+        if self._partitioner is not None:
+            return lanes.ask(self._partitioner, key).tp
+        if key is None:
+            return lanes.sticky.tp
+        return lanes.lanes[partition_for(key, lanes.size)].tp
 
     # --- inside ---
 

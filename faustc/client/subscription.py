@@ -17,7 +17,7 @@ from faustc.client.group import GroupListener, GroupMember
 from faustc.client.offsets import EARLIEST
 from faustc.client.wakeup import Wakeup
 from faustc.exceptions import FaustError, ImproperlyConfigured
-from faustc.types import TopicPartition
+from faustc.types import NamePattern, TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class RebalanceListener(Protocol):
         """Prepare for these, for example seek; nothing of them is handed out yet."""
 
 
-MakeMember = Callable[[GroupListener, Collection[str], re.Pattern[str] | None], GroupMember]
+MakeMember = Callable[[GroupListener, Collection[str], NamePattern | None], GroupMember]
 
 
 class Subscription:
@@ -52,7 +52,7 @@ class Subscription:
 
     def __init__(self, make_member: MakeMember | None) -> None:
         self.topics: frozenset[str] = frozenset()
-        self.pattern: re.Pattern[str] | None = None
+        self.pattern: NamePattern | None = None
         self.by_hand: frozenset[TopicPartition] | None = None
         self.member: GroupMember | None = None
         self._make_member = make_member
@@ -61,7 +61,7 @@ class Subscription:
         self._failure: Exception | None = None
         self._known_topics: frozenset[str] | None = None
         self._closed = False
-        self._applied: tuple[frozenset[str], re.Pattern[str] | None] = (frozenset(), None)
+        self._applied: tuple[frozenset[str], NamePattern | None] = (frozenset(), None)
 
     def bind(self, client: Client, fetcher: Fetcher, committer: Committer) -> None:
         """Take the parts of a consumer that starts."""
@@ -75,7 +75,7 @@ class Subscription:
     def subscribe(
         self,
         topics: Collection[str],
-        pattern: str | re.Pattern[str] | None,
+        pattern: str | NamePattern | None,
         listener: RebalanceListener | None,
     ) -> None:
         """Note the topics, or the pattern matched from the start of their names."""

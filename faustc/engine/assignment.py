@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from faustc.engine.inbox import BatchOfMessages, Reader, SharedBatch
-from faustc.types import TopicPartition
+from faustc.types import NamePattern, TopicPartition
 
-__all__ = ["Assignment"]
+__all__ = ["AnyOf", "Assignment"]
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Stands for several names and patterns where one pattern is wanted."""
+
+    names: frozenset[str]
+    patterns: tuple[NamePattern, ...]
+
+    def match(self, name: str, /) -> Any:
+        """Return None unless a name is one of these, or matched by one."""
+        if name in self.names:
+            return self
+        return next((self for pattern in self.patterns if pattern.match(name) is not None), None)
 
 
 class Assignment:
@@ -23,6 +39,7 @@ class Assignment:
         # Told that some inbox has more room, and of how many messages: an opened portion's.
         self._on_take = on_take
         self._readers: dict[str, list[Reader]] = {}  # topic -> readers
+        self._by_pattern: list[Reader] = []  # they join the others of a topic when it opens
         self._open: set[TopicPartition] = set()
         self._stopped: set[TopicPartition] = set()
         self._fetched: dict[TopicPartition, int] = {}  # where the last batch put ended
@@ -37,16 +54,35 @@ class Assignment:
         """The topics that have a reader."""
         return frozenset(self._readers)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The topics that some reader asks for by name."""
+        return frozenset().union(*(reader.topics for reader in self.readers()))
+
+    @property
+    def patterns(self) -> tuple[NamePattern, ...]:
+        """The patterns that readers ask for, each once."""
+        return tuple(dict.fromkeys(r.pattern for r in self._by_pattern if r.pattern is not None))
+
+    def wants(self, topic: str) -> bool:
+        """Say whether some reader reads a topic, or would if there were one of that name."""
+        return topic in self._readers or any(r.wants(topic) for r in self._by_pattern)
+
     def readers(self) -> set[Reader]:
-        return {reader for readers in self._readers.values() for reader in readers}
+        by_name = {reader for readers in self._readers.values() for reader in readers}
+        return by_name.union(self._by_pattern)
 
     def add_reader(self, reader: Reader) -> None:
         """Let a reader have every open partition of its topics, from the next batch on."""
         reader.on_take = self._on_take
         for topic in reader.topics:
             self._readers.setdefault(topic, []).append(reader)
+        if reader.pattern is not None:
+            self._by_pattern.append(reader)
+            for topic in {tp.topic for tp in self._open}:
+                self._match(topic)
         for tp in self._open:
-            if tp.topic in reader.topics:
+            if reader.wants(tp.topic):
                 # Its first batch comes after those the others have: until then it
                 # is done with everything, and must not hold back their commits.
                 reader.open(tp).ledger.reach(self._fetched.get(tp, -1))
@@ -54,12 +90,13 @@ class Assignment:
 
     def remove_reader(self, reader: Reader) -> None:
         """Wait no longer for a reader: it neither holds back commits nor the fetcher."""
-        for topic in reader.topics:
-            readers = self._readers.get(topic, [])
+        if reader in self._by_pattern:
+            self._by_pattern.remove(reader)
+        for topic, readers in list(self._readers.items()):
             if reader in readers:
                 readers.remove(reader)
             if not readers:
-                self._readers.pop(topic, None)
+                del self._readers[topic]
         for tp in reader.partitions:
             reader.drop(tp)
         self._on_take(0)
@@ -71,9 +108,18 @@ class Assignment:
                 continue
             self._stopped.discard(tp)
             self._open.add(tp)
+            if self._by_pattern:
+                self._match(tp.topic)
             for reader in self._readers.get(tp.topic, ()):
                 reader.open(tp)
         self._on_take(0)
+
+    def _match(self, topic: str) -> None:
+        """Let the readers whose pattern fits a topic be readers of it."""
+        readers = self._readers.get(topic, [])
+        readers += [r for r in self._by_pattern if r.wants(topic) and r not in readers]
+        if readers:
+            self._readers[topic] = readers
 
     def stop(self, partitions: Iterable[TopicPartition]) -> None:
         """Hand out nothing more of these; what is in hand may still be acknowledged."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from faustc.exceptions import BrokerError
 
-__all__ = ["TopicSpec", "declare"]
+__all__ = ["Declarations", "TopicSpec", "declare"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,3 +60,51 @@ async def declare(
     if created:
         logger.info("Created missing topics: %s", ", ".join(created))
     return frozenset(spec.name for spec in missing)
+
+
+class Declarations:
+    """What one run of an app knows of topics: which it created, and which are younger than it."""
+
+    def __init__(self, create_admin: Callable[[], Any], *, allowed: bool) -> None:
+        self._create_admin = create_admin
+        self._allowed = allowed
+        self._admin: Any = None
+        self._lock = asyncio.Lock()  # many may send to a new topic at the same time
+        self._declared: set[str] = set()
+        self._appeared: set[str] = set()  # did not exist when we first looked
+        self._older: frozenset[str] | None = None  # there when a pattern was subscribed to
+
+    async def declare(self, specs: Iterable[TopicSpec]) -> None:
+        """Create the topics that are missing, each looked for once."""
+        wanted = list(specs)
+        if all(spec.name in self._declared for spec in wanted):
+            return
+        async with self._lock:
+            new = [spec for spec in wanted if spec.name not in self._declared]
+            missing = await declare(await self._running(), new, allowed=self._allowed)
+            self._declared.update(spec.name for spec in new)
+            self._appeared |= missing
+
+    async def look(self) -> None:
+        """Note which topics there are, before those that a pattern finds later."""
+        async with self._lock:
+            if self._older is None:
+                self._older = frozenset(await (await self._running()).list_topics())
+
+    def is_young(self, topic: str, by_name: bool) -> bool:
+        """Say whether a topic, asked for by name or by a pattern, came to be after we looked."""
+        if topic in self._appeared:
+            return True
+        return not by_name and self._older is not None and topic not in self._older
+
+    async def _running(self) -> Any:
+        if self._admin is None:
+            admin = self._create_admin()
+            await admin.start()
+            self._admin = admin
+        return self._admin
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._admin is not None:
+            await self._admin.stop()

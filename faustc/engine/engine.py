@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from faustc.engine.assignment import Assignment
+from faustc.engine.assignment import AnyOf, Assignment
 from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.counters import Counters
 from faustc.engine.courier import Courier
-from faustc.engine.declare import TopicSpec, declare
+from faustc.engine.declare import Declarations, TopicSpec
 from faustc.engine.inbox import Reader
 from faustc.engine.mailbox import Deliver, Mailbox, Mailboxes
 from faustc.engine.nursery import Nursery
@@ -83,6 +83,7 @@ class EngineOptions:
 # A partition that is nobody's: asking for it asks for nothing.
 NOWHERE = TopicPartition("", -1)
 
+
 Listener = Callable[[frozenset[TopicPartition]], Any]
 
 
@@ -112,7 +113,6 @@ class Engine:
         self.producer: Any = None
         self.checkpoint: Checkpoint | None = None
         self.rebalancing = False
-        self._admin: Any = None
         self._on_crash = on_crash
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
@@ -122,8 +122,9 @@ class Engine:
         self.outbox = Outbox(self._nursery)
         self.mailboxes = Mailboxes(self._nursery, options.start_timeout_s)
         self.courier = Courier(self.start_producer, counters)
-        self._declared: set[str] = set()
-        self._appeared: set[str] = set()  # topics that did not exist when we first looked
+        self.declared = Declarations(
+            lambda: transport.create_admin(**options.admin), allowed=options.allow_declare
+        )
         self._room = asyncio.Event()
         self._commit_now = asyncio.Event()
         self._taken_since_commit = 0
@@ -171,6 +172,10 @@ class Engine:
             self._opened = False
             await closing()
 
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        """Run something for as long as the engine does; it must not fail."""
+        self._nursery.spawn(work, name)
+
     async def flush(self) -> None:
         """Wait until brokers have everything sent before this; raises DeliveryFailed."""
         await self.outbox.drain()
@@ -186,14 +191,14 @@ class Engine:
         await self.declare(specs)
         for reader in readers:
             self.assignment.add_reader(reader)
-        if self.assignment.topics:
+        if self.assignment.readers():
             await self._start_consumer()
 
     async def _start_consumer(self) -> None:
         consumer = self.transport.create_consumer(**self.options.consumer)
         self.checkpoint = Checkpoint(self.assignment, consumer, self.flush, self.counters)
-        consumer.subscribe(topics=sorted(self.assignment.topics), listener=self)
         self.consumer = consumer
+        await self._subscribe()
         await consumer.start(self.options.start_timeout_s)
         self._reading.spawn(self._pump(), "pump", vital=True)
         self._reading.spawn(self._commits(), "commits", vital=True)
@@ -202,12 +207,22 @@ class Engine:
     async def add_reader(self, reader: Reader, specs: Iterable[TopicSpec] = ()) -> None:
         """Let a reader join while running; its topics are subscribed to if they are new."""
         await self.declare(specs)
-        known = self.assignment.topics
+        known = self.assignment.names, self.assignment.patterns
         self.assignment.add_reader(reader)
         if self.consumer is None:
             await self._start_consumer()
-        elif not reader.topics <= known:
-            self.consumer.subscribe(topics=sorted(self.assignment.topics), listener=self)
+        elif (self.assignment.names, self.assignment.patterns) != known:
+            await self._subscribe()
+
+    async def _subscribe(self) -> None:
+        """Ask for all that the readers want; one matcher stands for several patterns and names."""
+        names, patterns = self.assignment.names, self.assignment.patterns
+        if not patterns:
+            self.consumer.subscribe(topics=sorted(names), listener=self)
+            return
+        await self.declared.look()
+        wanted = patterns[0] if len(patterns) == 1 and not names else AnyOf(names, patterns)
+        self.consumer.subscribe(pattern=wanted, listener=self)
 
     def remove_reader(self, reader: Reader) -> None:
         """Let a reader go; its topics stay subscribed, unread, until the next start."""
@@ -256,8 +271,7 @@ class Engine:
                 await self.consumer.stop()  # revokes all, which commits what is left
         finally:
             self.assignment.close(self.assignment.partitions)
-            if self._admin is not None:
-                await self._admin.stop()
+            await self.declared.stop()
             if self.producer is not None:
                 await self.producer.stop()
             await self._close_transport()
@@ -269,7 +283,7 @@ class Engine:
         self.assignment.close(self.assignment.partitions)
         await self._reading.close()
         await self._nursery.close()
-        for closing in (self.mailboxes, self.consumer, self._admin, self.producer):
+        for closing in (self.mailboxes, self.consumer, self.declared, self.producer):
             if closing is not None:
                 try:
                     async with asyncio.timeout(ABANDON_S):
@@ -310,23 +324,15 @@ class Engine:
 
     async def declare(self, specs: Iterable[TopicSpec]) -> None:
         """Create the topics that are missing, each looked for once."""
-        new = [spec for spec in specs if spec.name not in self._declared]
-        if not new:
-            return
-        if self._admin is None:
-            admin = self.transport.create_admin(**self.options.admin)
-            await admin.start()
-            self._admin = admin
-        missing = await declare(self._admin, new, allowed=self.options.allow_declare)
-        self._declared.update(spec.name for spec in new)
-        self._appeared |= missing
+        await self.declared.declare(specs)
 
     # -- the group's listener ----------------------------------------------------------
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Open what is ours now. A topic younger than we are is read from its beginning."""
         partitions = frozenset(assigned)
-        young = [tp for tp in partitions if tp.topic in self._appeared]
+        named = self.assignment.names
+        young = [tp for tp in partitions if self.declared.is_young(tp.topic, tp.topic in named)]
         if young:
             committed = {tp: await self.consumer.committed(tp) for tp in young}
             fresh = [tp for tp in young if committed[tp] is None]

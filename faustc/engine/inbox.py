@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from faustc.engine.ledger import Ledger
-from faustc.types import TopicPartition
+from faustc.types import NamePattern, TopicPartition
 
 __all__ = ["Inbox", "Portion", "Reader", "SharedBatch"]
 
@@ -164,12 +164,14 @@ class Reader:
         name: str,
         topics: Iterable[str],
         *,
+        pattern: NamePattern | None = None,
         max_bytes: int = 1 << 20,
         max_messages: int | None = None,
         tracked: bool = True,
     ) -> None:
         self.name = name
         self.topics = frozenset(topics)
+        self.pattern = pattern  # matched from the start of a topic's name, beside the topics
         self.max_bytes = max_bytes
         self.max_messages = max_messages
         self.tracked = tracked  # False: its acknowledgements move no committed offset
@@ -188,7 +190,14 @@ class Reader:
         self._watchers: WeakSet[asyncio.Event] = WeakSet()
 
     def __repr__(self) -> str:
-        return f"<Reader {self.name} of {', '.join(sorted(self.topics))}>"
+        what = sorted(self.topics) + ([] if self.pattern is None else [str(self.pattern)])
+        return f"<Reader {self.name} of {', '.join(what)}>"
+
+    def wants(self, topic: str) -> bool:
+        """Say whether it reads a topic."""
+        if topic in self.topics:
+            return True
+        return self.pattern is not None and self.pattern.match(topic) is not None
 
     @property
     def partitions(self) -> frozenset[TopicPartition]:

@@ -27,7 +27,7 @@ class IsolatedReader(Reader):
         **options: Any,
     ) -> None:
         super().__init__(name, topics, **options)
-        self._options = options
+        self._options = {**options, "pattern": None}
         self._on_open = on_open
         self._parts: dict[TopicPartition, Reader] = {}
 
@@ -73,6 +73,12 @@ class IsolatedReader(Reader):
 
     def owns(self, ledger: Any) -> bool:
         return any(part.owns(ledger) for part in self._parts.values())
+
+    def throw(
+        self, error: BaseException, ledger: Ledger | None = None, message: Any = None
+    ) -> None:
+        for part in self._parts.values():
+            part.throw(error, ledger, message)
 
     def give_back(self, messages: Sequence[tuple[Ledger, Any]]) -> None:
         for part in self._parts.values():

@@ -56,6 +56,8 @@ class Consumer(Protocol):
     With group_id None it is in no group, and reads all partitions of its topics.
     The listener's on_partitions_assigned, on_partitions_revoked and
     on_partitions_lost are coroutine functions, awaited on the loop of `start`.
+    Either topics or a pattern is subscribed to: an object whose `match(name)` is
+    None for what is not meant; topics that come later are found by it, too.
     The position moves in the step in which getbatches returns; a partition
     that is not assigned (any more) gives nothing. highwater is None before the
     first fetch.
@@ -63,7 +65,9 @@ class Consumer(Protocol):
 
     async def start(self, timeout_s: float | None = None) -> None: ...
     async def stop(self) -> None: ...
-    def subscribe(self, topics: Collection[str] = (), *, listener: Any = None) -> None: ...
+    def subscribe(
+        self, topics: Collection[str] = (), pattern: Any = None, listener: Any = None
+    ) -> None: ...
     def assignment(self) -> Collection[TopicPartition]: ...
     async def getbatches(
         self, *partitions: TopicPartition, timeout_ms: int = 0

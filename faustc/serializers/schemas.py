@@ -98,6 +98,31 @@ class Schema:
         if allow_empty is not None:
             self.allow_empty = allow_empty
 
+    def for_topic(self, name: str) -> Schema:
+        """Return the schema to be used for one topic: this one, unless it depends on that."""
+        return self
+
+    async def ready(self) -> None:
+        """Prepare what writing needs, before the first message and again for each."""
+
+    @property
+    def reads_plainly(self) -> bool:
+        """Whether keys and values are read by types and serializers alone."""
+        return not self._overrides("loads_key", "loads_value")
+
+    @property
+    def writes_plainly(self) -> bool:
+        """Whether keys and values are written by types and serializers alone."""
+        return not self._overrides(
+            "dumps_key",
+            "dumps_value",
+            "on_dumps_key_prepare_headers",
+            "on_dumps_value_prepare_headers",
+        )
+
+    def _overrides(self, *names: str) -> bool:
+        return any(getattr(type(self), name) is not getattr(Schema, name) for name in names)
+
     # -- reading
 
     def loads_key(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -43,9 +44,15 @@ class TestChannel(Channel):
         super().__init__(app, name=original.get_topic_name())
         self._original = original
 
-    def decoders(self, envelopes: Any = None) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    def message_decoders(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+        """Return those of the original."""
+        return self._original.message_decoders()
+
+    def decoders_for(
+        self, reader: Any, envelopes: Any = None
+    ) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         """Return those of the original, which raise what was thrown."""
-        decode_key, decode_value = self._original.decoders(envelopes)
+        decode_key, decode_value = self._original.decoders_for(reader, envelopes)
 
         def decode(value: Any) -> Any:
             if isinstance(value, _Thrown):
@@ -159,7 +166,8 @@ class AgentTestWrapper(Agent):
         message = self.to_message(
             raw_key, raw_value, partition=partition, timestamp=timestamp, headers=pairs
         )
-        decode_key, decode_value = self.channel.decoders(self.envelopes)
+        hand = SimpleNamespace(in_hand=message)
+        decode_key, decode_value = self.channel.decoders_for(hand, self.envelopes)
         event: Event = self.app.create_event(
             decode_key(raw_key), decode_value(raw_value), message.headers, message
         )

@@ -170,11 +170,11 @@ class AppTest:
         target = self._topic(topic)
         if not isinstance(target, Topic):
             raise ImproperlyConfigured(f"{target!r} is in memory and keeps no messages")
-        decode_key, decode_value = target.decoders()
+        key_of, value_of = target.message_decoders()
         return [
             Received(
-                decode_key(message.key),
-                decode_value(message.value),
+                key_of(message),
+                value_of(message),
                 dict(message.headers),
                 message.timestamp / 1000,
                 message.partition,
@@ -284,7 +284,8 @@ class AppTest:
         engine = self.app.runner.engine
         wanted = {
             partition.tp
-            for topic in engine.assignment.topics
+            for topic in self.broker.topic_names()
+            if engine.assignment.wants(topic)
             for partition in self.broker.partitions(topic)
         }
         if not wanted:

@@ -59,6 +59,10 @@ class MemoryBroker:
         """Return a dialer that reaches it: for clients made by hand, `Client(dialer=...)`."""
         return _MemoryDialer(self)
 
+    def topic_names(self) -> list[str]:
+        """Return the names of all topics."""
+        return [topic.name for topic in self.broker.topics]
+
     def partitions(self, topic: str) -> list[Partition]:
         """Return the partitions of a topic, none if there is no such topic."""
         found = self.broker.topics.get(topic)

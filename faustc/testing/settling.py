@@ -42,7 +42,8 @@ async def unsettled(app: Any, broker: MemoryBroker) -> list[str]:
 def _ends(engine: Any, broker: MemoryBroker) -> dict[TopicPartition, int]:
     return {
         partition.tp: partition.log_end
-        for topic in engine.assignment.topics
+        for topic in broker.topic_names()
+        if engine.assignment.wants(topic)
         for partition in broker.partitions(topic)
     }
 

@@ -17,7 +17,7 @@ from faustc.engine.nursery import Nursery
 from faustc.engine.outbox import Outbox
 from faustc.engine.stuck import StuckWatch
 from faustc.exceptions import CommitFailed, DeliveryFailed, KafkaTimeout
-from faustc.types import TP, OffsetAndMetadata
+from faustc.types import TP, FutureMessage, OffsetAndMetadata, PendingMessage
 from tests.unit.engine.test_inbox import Batch, take_all
 
 A0 = TP("a", 0)
@@ -121,36 +121,30 @@ async def test_commits_of_two_callers_do_not_overlap() -> None:
 
 
 async def test_the_outbox_keeps_order_and_drain_waits_for_it() -> None:
-    import concurrent.futures
-
     nursery = Nursery("n", lambda error: pytest.fail(repr(error)))
     outbox = Outbox(nursery)
     sent: list[int] = []
 
-    async def send(number: int, pause_s: float) -> int:
+    async def send(number: int, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
         sent.append(number)
-        return number
 
-    futures = [concurrent.futures.Future[int]() for _ in range(3)]
-    for number, future in enumerate(futures):
-        outbox.put(future, lambda n=number: send(n, 0.02 - n * 0.01))
+    for number in range(3):
+        promise = FutureMessage(PendingMessage(None, None, number))
+        outbox.put(promise, lambda n=number: send(n, 0.02 - n * 0.01))
     await outbox.drain()
     assert sent == [0, 1, 2]
-    assert [future.result() for future in futures] == [0, 1, 2]
     await nursery.close()
 
 
 async def test_a_send_soon_that_fails_unseen_fails_the_drain() -> None:
-    import concurrent.futures
-
     nursery = Nursery("n", lambda error: pytest.fail(repr(error)))
     outbox = Outbox(nursery)
 
     async def refuse() -> None:
         raise ValueError("too large")
 
-    outbox.put(concurrent.futures.Future(), refuse)
+    outbox.put(FutureMessage(PendingMessage(None, None, None)), refuse)
     with pytest.raises(DeliveryFailed, match="too large"):
         await outbox.drain()
     await outbox.drain()

@@ -514,13 +514,6 @@ async def test_a_schema_may_write_headers(mem: Cluster, make_app: MakeApp) -> No
     message = mem.logs[TP("out", 0)][0]
     assert (message.value, message.headers) == (b"3", (("a", b"1"), ("kind", b"int")))
 
-    class Reading(faustc.Schema):
-        def loads_value(self, *args: Any, **options: Any) -> Any:
-            return None
-
-    with pytest.raises(ImproperlyConfigured, match="Reading overrides"):
-        app.topic("in", schema=Reading())
-
 
 async def test_a_topic_of_some_maxsize_holds_back_the_fetch(
     mem: Cluster, make_app: MakeApp

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import faustc
+import faustc.types
 from faustc.signals import Signal
 from faustc.timers import itertimer, seconds
 from tests.unit.face.conftest import until
@@ -201,3 +202,118 @@ async def test_a_weak_handler_goes_with_its_owner() -> None:
     del listener
     sender.happened.send()
     assert Listener.heard == 1
+
+
+async def test_what_is_put_comes_out_as_it_went_in(make_app: MakeApp) -> None:
+    app = make_app()
+    channel = app.channel()
+    event = app.create_event("k", "v", {"h": b"1"}, None)
+    await channel.put(1)
+    await channel.put(event)
+    assert (await channel.get()).value == 1
+    assert await channel.get() is event
+    await channel.put(2)
+    async for event in channel:
+        assert event.value == 2
+        break
+
+
+async def test_the_queue_of_a_channel_is_a_queue(make_app: MakeApp) -> None:
+    queue = make_app().channel(maxsize=2).queue
+    assert (queue.empty(), queue.full(), queue.qsize(), queue.maxsize) == (True, False, 0, 2)
+    queue.put_nowait(1)
+    await queue.put(2)
+    with pytest.raises(asyncio.QueueFull):
+        queue.put_nowait(3)
+    assert queue.full()
+    assert [(await queue.get()).value, queue.get_nowait().value] == [1, 2]
+    with pytest.raises(asyncio.QueueEmpty):
+        queue.get_nowait()
+
+
+async def test_clones_that_iterate_each_get_every_event(make_app: MakeApp) -> None:
+    app = make_app()
+    channel = app.channel(value_type=int)
+    one, two = channel.clone(is_iterator=True), channel.clone(is_iterator=True, maxsize=7)
+    plain = channel.clone()
+    assert (one.is_iterator, plain.is_iterator, two.maxsize) == (True, False, 7)
+    assert (plain.value_type, plain.name, channel.subscriber_count) == (int, channel.name, 2)
+    await plain.send(value=1)
+    assert [(await clone.get(timeout=1)).value for clone in (one, two)] == [1, 1]
+    assert channel.derive(value_type=str) is channel
+    del two
+    assert channel.subscriber_count == 1
+    await channel.send(value=2)
+    async for value in one.stream():
+        assert value == 2
+        break
+
+
+async def test_a_clone_with_a_queue_gets_its_events_from_there(make_app: MakeApp) -> None:
+    app = make_app()
+    channel = app.channel()
+    queue: asyncio.Queue[Any] = asyncio.Queue()
+    clone = channel.clone_using_queue(queue)
+    await channel.send(key="k", value=1)
+    queue.put_nowait(2)
+    assert queue.qsize() == 2
+    values = []
+    async for event in clone:
+        values.append((event.key, event.value))
+        if len(values) == 2:
+            break
+    assert values == [("k", 1), (None, 2)]
+
+
+async def test_what_is_thrown_is_raised_in_the_streams_of_a_channel(make_app: MakeApp) -> None:
+    app = make_app()
+    channel = app.channel()
+    seen: list[Any] = []
+
+    @app.agent(channel)
+    async def take(stream: Any) -> None:
+        try:
+            async for value in stream:
+                seen.append(value)
+        except LookupError as exc:
+            seen.append(exc)
+
+    await app.start()
+    await channel.send(value=1)
+    await until(lambda: seen == [1])
+    error = LookupError("x")
+    await channel.throw(error)
+    await channel.send(value=2)
+    await until(lambda: seen == [1, error, 2])
+
+
+async def test_two_steps_of_sending_to_a_channel(make_app: MakeApp) -> None:
+    channel = make_app().channel()
+    told: list[Any] = []
+
+    async def tell(fut: Any) -> None:
+        told.append(fut.message.value)
+
+    fut = channel.as_future_message("k", {"a": 1}, headers={"h": "x"}, timestamp=2.0, callback=tell)
+    assert (fut.message.channel, fut.message.value, fut.done()) == (channel, {"a": 1}, False)
+    assert await channel.publish_message(fut) is fut
+    assert (await fut).timestamp == 2000
+    assert told == [{"a": 1}]
+    event = await channel.get()
+    assert (event.key, event.value, event.headers) == ("k", {"a": 1}, {"h": b"x"})
+    assert (event.message.checksum, event.message.serialized_value_size) == (None, -1)
+    await channel.declare()
+    await channel.maybe_declare()
+
+
+async def test_a_channel_decodes_and_delivers(make_app: MakeApp) -> None:
+    app = make_app()
+    channel = app.channel()
+    message = faustc.types.Message
+    await channel.send(key="k", value=1)
+    event = await channel.get()
+    assert isinstance(event.message, message)
+    again = await channel.decode(event.message)
+    assert (again.key, again.value) == ("k", 1)
+    await channel.deliver(event.message)
+    assert (await channel.get()).value == 1

@@ -308,7 +308,8 @@ async def test_send_takes_everything() -> None:
         [message] = t.broker.messages("calc-double")
         assert (message.key, message.value, message.timestamp) == (b"k", b"4", 1000_500)
         assert dict(message.headers)["h"] == b"x"
-        assert told == [delivery]
+        [fut] = told
+        assert fut.result() == await delivery
         assert [reply.value for reply in t.values(calc.answers)] == [8]
 
 
