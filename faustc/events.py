@@ -104,8 +104,11 @@ class Event:
         self.ack()
 
     async def send(self, channel: Any, key: Any = ..., value: Any = ..., **options: Any) -> Any:
-        """Send it on, its key, value and headers as they are unless given; serialised anew."""
-        options.setdefault("headers", self.headers)
+        """Send it on, its key, value and headers as they are unless given; serialised anew.
+
+        options are those of `app.send`.
+        """
+        options.setdefault("headers", self._headers)
         return await self.app.send(
             channel,
             self.key if key is ... else key,
@@ -114,13 +117,23 @@ class Event:
         )
 
     async def forward(self, channel: Any, key: Any = ..., value: Any = ..., **options: Any) -> Any:
-        """Send it on with the raw bytes it came with, without serialising again."""
-        options.setdefault("headers", self.headers)
-        options.setdefault("key_serializer", "raw")
-        options.setdefault("value_serializer", "raw")
+        """Send it on with the bytes it came with, without serialising again.
+
+        A key or value that is given is serialised. What came through memory is, too.
+        """
+        options.setdefault("headers", self._headers)
+        message = self.message
+        if key is ... and _is_raw(message.key):
+            options.setdefault("key_serializer", "raw")
+        if value is ... and _is_raw(message.value):
+            options.setdefault("value_serializer", "raw")
         return await self.app.send(
             channel,
-            self.message.key if key is ... else key,
-            self.message.value if value is ... else value,
+            message.key if key is ... else key,
+            message.value if value is ... else value,
             **options,
         )
+
+
+def _is_raw(data: Any) -> bool:
+    return data is None or isinstance(data, bytes)
