@@ -12,18 +12,24 @@ import pickle
 import warnings
 import zlib
 from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
-from . import jsonable
+from . import jsonable, unpickling
 from .exceptions import ImproperlyConfigured, SecurityWarning
 from .imports import did_you_mean
+from .unpickling import allow_pickle, forbid_pickle
 
 __all__ = [
     "Binary",
     "Codec",
     "CodecArg",
+    "Pickle",
+    "allow_pickle",
     "codecs",
     "dumps",
+    "forbid_pickle",
     "get_codec",
     "json",
     "loads",
@@ -82,6 +88,9 @@ class Codec:
             return NotImplemented
         return self.clone(*other.nodes)
 
+    def check(self) -> None:
+        """Raise ImproperlyConfigured if what it needs is not installed; when it is named."""
+
     def loader(self) -> Callable[[bytes], Any]:
         """Return the shortest function that does what loads does."""
         plain = not self.children and type(self).loads is Codec.loads
@@ -121,19 +130,82 @@ class Json(Codec):
     """JSON in UTF-8; see `jsonable` for what it can write."""
 
     _dumps = staticmethod(jsonable.dumps)
-    _loads = staticmethod(jsonable.loads)
+    _loads = staticmethod(jsonable.loads)  # type: ignore[assignment] # as quick as can be
 
 
 class Pickle(Codec):
+    """Python's pickle, of plain values and of classes that were allowed by name.
+
+    allowed are more classes, or their dotted names, than `allow_pickle` was told of.
+    Whatever else the bytes ask for is refused, so who writes to the topic cannot have
+    code run where it is read.
+    """
+
+    def __init__(
+        self,
+        children: tuple[Codec, ...] | None = None,
+        *,
+        allowed: tuple[type | str, ...] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(children, allowed=allowed, **kwargs)
+        self._allowed = frozenset(map(unpickling.dotted, allowed))
+
+    def _dumps(self, obj: Any) -> bytes:
+        return pickle.dumps(obj, protocol=5)
+
+    def _loads(self, data: bytes) -> Any:
+        return unpickling.load(data, self._allowed)
+
+
+class UnrestrictedPickle(Codec):
     """Python's pickle. Whoever can write to the topic can run code where it is read."""
 
     unsafe = True
 
     def _dumps(self, obj: Any) -> bytes:
-        return pickle.dumps(obj, protocol=pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps(obj, protocol=5)
 
     def _loads(self, data: bytes) -> Any:
         return pickle.loads(data)
+
+
+class Yaml(Codec):
+    """YAML of plain values, by PyYAML; what has no YAML is written as its JSON would be."""
+
+    def check(self) -> None:
+        """Raise ImproperlyConfigured if PyYAML is not installed."""
+        if find_spec("yaml") is None:
+            raise ImproperlyConfigured("the codec 'yaml' needs PyYAML: pip install 'faustc[yaml]'")
+
+    def _dumps(self, obj: Any) -> bytes:
+        text: bytes = _yaml()[0](obj)
+        return text
+
+    def _loads(self, data: bytes) -> Any:
+        return _yaml()[1](data)
+
+
+@cache
+def _yaml() -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    """Return what writes and what reads YAML; the import costs too much for who has none."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True  # the same value twice is written twice, as in JSON
+
+    def simplified(dumper: yaml.SafeDumper, obj: Any) -> Any:
+        return dumper.represent_data(jsonable.simplify(obj))
+
+    Dumper.add_multi_representer(object, simplified)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    def dumps(obj: Any) -> bytes:
+        text = yaml.dump(obj, Dumper=Dumper, allow_unicode=True, sort_keys=False)
+        return str(text).encode()
+
+    return dumps, lambda data: yaml.load(data, loader)
 
 
 class Binary(Codec):
@@ -196,13 +268,16 @@ def _inflate(data: bytes, wbits: int) -> bytes:
 
 raw = Raw()
 json = Json()
-pickle_codec = Pickle()
+pickle_codec = Pickle() | Binary()  # base64, as Faust has it
 
 #: Every codec by name. Register with `register`.
 codecs: dict[str, Codec] = {
     "raw": raw,
     "json": json,
     "pickle": pickle_codec,
+    "pickle_restricted": pickle_codec,
+    "pickle_unrestricted": UnrestrictedPickle() | Binary(),
+    "yaml": Yaml(),
     "binary": Binary(),
     "gzip": Gzip(),
     "zlib": Zlib(),
@@ -222,8 +297,8 @@ def register(name: str, codec: Codec) -> None:
 def get_codec(name_or_codec: CodecArg) -> Codec:
     """Find a codec by name, or by several joined by `|`; None is raw.
 
-    Raises ImproperlyConfigured for a name that nobody registered. Naming pickle
-    warns with SecurityWarning.
+    Raises ImproperlyConfigured for a name that nobody registered, or whose library is
+    not installed. Naming pickle_unrestricted warns with SecurityWarning.
     """
     if name_or_codec is None:
         return raw
@@ -235,6 +310,8 @@ def get_codec(name_or_codec: CodecArg) -> Codec:
         found = first
         for other in rest:
             found = found | other
+        for node in found.nodes:
+            node.check()
         if any(node.unsafe for node in found.nodes):
             warnings.warn(
                 f"the codec {name_or_codec!r} lets anyone who can write to the topic run code here",
@@ -262,7 +339,9 @@ def _load_entry_points(name: str) -> None:
     from importlib.metadata import entry_points
 
     for point in entry_points(group=ENTRY_POINTS, name=name):
-        register(name, point.load())
+        found = point.load()
+        # Faust's own documentation has a function, others a class or the codec itself.
+        register(name, found if isinstance(found, Codec) else found())
 
 
 def dumps(codec: CodecArg, obj: Any) -> bytes:

@@ -19,17 +19,24 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-_loads: Callable[[bytes | str], Any]
 try:
     import orjson
 except ImportError:
     orjson = None  # type: ignore[assignment]
-    _loads = json.loads
-else:
-    _loads = orjson.loads
+
+
+def loads_portable(data: bytes | str) -> Any:
+    """Parse JSON text by the standard library, as strictly as orjson; raise ValueError."""
+    text = data if isinstance(data, str) else data.decode()
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"there is no {name} in JSON")
+
 
 #: Parse JSON text; raise ValueError if it is none.
-loads = _loads
+loads: Callable[[bytes], Any] = loads_portable if orjson is None else orjson.loads
 
 
 def dumps(obj: Any) -> bytes:

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "faustc"
 LAYERS = [
     ["exceptions", "types", "version", "clock"],
     ["_native"],
-    ["imports", "urls", "jsonable", "codecs", "auth"],
+    ["imports", "urls", "jsonable", "unpickling", "codecs", "auth"],
     ["_lazy"],
     ["client"],
     ["broker"],

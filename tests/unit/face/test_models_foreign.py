@@ -144,9 +144,9 @@ def test_null_is_refused_unless_it_is_allowed(typ):
 def test_they_are_read_from_codecs_that_are_no_json():
     registry = Registry()
     with pytest.warns(Warning, match="pickle"):
-        encode = registry.value_encoder(Struct, "pickle")
+        encode = registry.value_encoder(Struct, "pickle_unrestricted")
     with pytest.warns(Warning, match="pickle"):
-        decode = registry.value_decoder(Struct, "pickle")
+        decode = registry.value_decoder(Struct, "pickle_unrestricted")
     assert decode(encode(Struct(1, WHEN))) == Struct(1, WHEN)
     text = b'{"ID": 1, "when": "2026-01-02T03:04:05"}'
     found = registry.value_decoder(Pydantic, "json|gzip")(gzip.compress(text))

@@ -1,15 +1,18 @@
 """Codecs, the registry of an app, and schemas: bytes out, values in, errors that say what to do."""
 
+import base64
 import gzip
+import pickle
 import subprocess
 import sys
 import zlib
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import NamedTuple
 from uuid import UUID
@@ -99,6 +102,28 @@ def test_what_has_no_json_is_refused(dumps, value):
         dumps(value)
 
 
+READ = [b"1", b'"\xc3\xa6"', b'{"a":[1,2.5,null,true]}', "3", b" [1] "]
+NO_JSON = [
+    b"NaN",
+    b"[Infinity]",
+    b"-Infinity",
+    b"{",
+    b"",
+    b"\xff",
+    b"'a'",
+    b"1 2",
+    "1".encode("utf-16"),
+]
+
+
+@pytest.mark.parametrize("loads", [jsonable.loads, jsonable.loads_portable])
+def test_json_is_read_as_strictly_with_and_without_orjson(loads):
+    assert [loads(text) for text in READ] == [1, "æ", {"a": [1, 2.5, None, True]}, 3, [1]]
+    for text in NO_JSON:
+        with pytest.raises(ValueError):  # noqa: PT011 - each says what it likes
+            loads(text)
+
+
 def test_without_orjson_the_standard_library_does_it():
     code = (
         "import sys; sys.modules['orjson'] = None\n"
@@ -172,13 +197,163 @@ def test_every_truncation_of_a_compressed_value_is_an_error(name):
             codecs.loads(name, data[:end])
 
 
-def test_pickle_works_and_warns_each_time_it_is_named():
+PICKLED = [
+    {"a": [1, 2.5, None, True, "æ", b"x", bytearray(b"y"), 1 + 2j, 2**70]},
+    {1, frozenset([2]), (3,)},
+    OrderedDict(a=Counter("aab"), b=deque([1], maxlen=3)),
+    [datetime(2020, 1, 2, tzinfo=UTC), date(2020, 1, 2), time(1, 2), timedelta(seconds=1)],
+    [Decimal("1.10"), Fraction(1, 3), UUID(int=7)],
+]
+
+
+@pytest.mark.parametrize("value", PICKLED, ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize("name", ["pickle", "pickle_restricted", "pickle|gzip"])
+def test_pickle_brings_plain_values(name, value):
+    assert codecs.loads(name, codecs.dumps(name, value)) == value
+
+
+def test_pickle_is_base64_as_faust_writes_it():
+    assert codecs.loads("pickle", base64.b64encode(pickle.dumps({"a": 1}, protocol=2))) == {"a": 1}
+    assert pickle.loads(base64.b64decode(codecs.dumps("pickle", {"a": 1}))) == {"a": 1}
+
+
+class Runs:
+    def __reduce__(self):
+        return subprocess.run, (["false"],)
+
+
+HOSTILE = {
+    "a function": pickle.dumps(Runs(), protocol=5),
+    "by its name alone": b"cos\nsystem\n(S'false'\ntR.",
+    "eval": b"cbuiltins\neval\n(S'1'\ntR.",
+    "memory": b"cbuiltins\nbytearray\n(I2000000000\ntR.",
+    "a method of an allowed class": b"\x80\x04\x8c\x08builtins\x8c\x0cstr.__class__\x93.",
+    "an attribute of an allowed class": (b"\x80\x02cuuid\nUUID\n(N}X\x03\x00\x00\x00hexK\x01stb."),
+    "a claim of much memory": b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00.",
+    "a persistent id": b"P1\n.",
+    "an extension": b"\x80\x02\x82\x01.",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_pickle_refuses_what_could_run_code_or_change_classes(what):
+    with pytest.raises(pickle.UnpicklingError):
+        codecs.loads("pickle", base64.b64encode(HOSTILE[what]))
+    assert isinstance(UUID.hex, property)
+
+
+def test_pickle_is_widened_by_name():
+    class Local:
+        pass
+
+    data = codecs.dumps("pickle", [Plain(1), Color.RED])
+    with pytest.raises(pickle.UnpicklingError, match=r"allow_pickle\('.*\.Plain'\)"):
+        codecs.loads("pickle", data)
+    own = codecs.Pickle(allowed=(Plain, f"{__name__}.Color")) | codecs.Binary()
+    assert own.loads(data) == [Plain(1), Color.RED]
+    own = own | codecs.codecs["gzip"]  # it keeps what it allows
+    assert own.loads(gzip.compress(data)) == [Plain(1), Color.RED]
+    codecs.allow_pickle(Plain, f"{__name__}.Color")
+    try:
+        assert codecs.loads("pickle", data) == [Plain(1), Color.RED]
+    finally:
+        codecs.forbid_pickle(Plain, f"{__name__}.Color")
+    with pytest.raises(pickle.UnpicklingError):
+        codecs.loads("pickle", data)
+
+
+def test_unrestricted_pickle_warns_each_time_it_is_named():
     for _ in range(2):
-        with pytest.warns(SecurityWarning, match="'pickle'"):
-            assert codecs.loads(get_codec("pickle"), codecs.dumps(get_codec("raw"), b"N.")) is None
-    with pytest.warns(SecurityWarning, match=r"pickle\|gzip"):
-        codec = get_codec("pickle|gzip")
-    assert codec.loads(codec.dumps({1, 2})) == {1, 2}
+        with pytest.warns(SecurityWarning, match="'pickle_unrestricted'"):
+            codec = get_codec("pickle_unrestricted")
+    assert codec.loads(codec.dumps(Plain(1))) == Plain(1)
+    with pytest.warns(SecurityWarning, match=r"json\|pickle_unrestricted"):
+        get_codec("json|pickle_unrestricted")
+
+
+# -- YAML
+
+
+@pytest.mark.parametrize(
+    ("value", "back"),
+    [
+        ({"b": [1, 2.5, None, True, "æ"], "a": {}}, None),
+        (datetime(2020, 1, 2, 3, 4, 5), None),
+        ({"d": Decimal("1.10"), "u": UUID(int=1)}, {"d": "1.10", "u": str(UUID(int=1))}),
+        ([Color.RED, deque([1])], ["red", [1]]),
+        (Plain(1), {"x": 1}),
+    ],
+)
+def test_yaml_brings_plain_values(value, back):
+    data = codecs.dumps("yaml", value)
+    assert codecs.loads("yaml", data) == (value if back is None else back)
+    assert codecs.loads("yaml|gzip", codecs.dumps("yaml|gzip", value)) is not None
+
+
+def test_yaml_makes_no_objects():
+    with pytest.raises(Exception, match="could not determine a constructor"):
+        codecs.loads("yaml", b"!!python/object/apply:os.system ['false']")
+
+
+def test_records_travel_as_yaml():
+    class InYaml(Record, serializer="yaml"):
+        id: str
+        when: datetime
+
+    value = InYaml("a", datetime(2020, 1, 2))
+    registry = Registry()
+    data = registry.dumps_value(InYaml, value)
+    assert data.startswith(b"id: a\n")
+    assert registry.loads_value(InYaml, data) == value
+
+
+def test_without_pyyaml_the_codec_says_what_is_missing():
+    code = (
+        "import sys; sys.modules['yaml'] = None\n"
+        "from faustc.serializers import codecs\n"
+        "codecs.get_codec('yaml|gzip')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "ImproperlyConfigured" in done.stderr
+    assert "pip install 'faustc[yaml]'" in done.stderr
+
+
+# -- codecs of others
+
+PLUGIN = """
+from faustc.serializers.codecs import Binary, Codec
+
+class Upper(Codec):
+    def _dumps(self, obj):
+        return obj.upper()
+    def _loads(self, data):
+        return data.lower()
+
+def upper():
+    return Upper() | Binary()
+
+made = Upper()
+"""
+
+
+def test_entry_points_bring_codecs(tmp_path):
+    (tmp_path / "shouting.py").write_text(PLUGIN)
+    info = tmp_path / "shouting-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[faust.codecs]\nupper = shouting:upper\nupper_class = shouting:Upper\n"
+        "upper_made = shouting:made\n"
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from faustc.serializers import codecs\n"
+        "print(codecs.dumps('upper', b'x'), codecs.dumps('upper_class', b'x'), "
+        "codecs.loads('upper_made|gzip', codecs.dumps('upper_made|gzip', b'x')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "b'WA==' b'X' b'x'\n", done.stderr
 
 
 def test_an_unknown_codec_names_the_nearest():
