@@ -21,6 +21,7 @@ from faustc.exceptions import ImproperlyConfigured
 from faustc.failure import Failures, Policy
 from faustc.imports import did_you_mean, symbol_by_name
 from faustc.keyed import Splitter
+from faustc.refs import ActorRef, actor_ref
 from faustc.reqrep import Envelopes, ReqRepResponse, Request
 from faustc.streams import Stream
 from faustc.supervisors import SupervisorStrategy
@@ -153,6 +154,11 @@ class Agent(Callee):
                 self._channel = self.app.topic(name, **internal, **self._topic_options)
         return self._channel
 
+    @property
+    def channel_iterator(self) -> Channel:
+        """What its streams read: its channel."""
+        return self.channel
+
     def get_topic_names(self) -> list[str]:
         """Return the names of the topics it reads."""
         return list(self.channel.topics) if isinstance(self.channel, Topic) else []
@@ -245,6 +251,38 @@ class Agent(Callee):
         if self.failures.policy != "skip":
             stream.judge_undecodable = self.failures.undecodable
         return stream
+
+    def __call__(
+        self,
+        *,
+        index: int | None = None,
+        active_partitions: Any = None,
+        stream: Stream[Any] | None = None,
+        channel: Channel | None = None,
+    ) -> ActorRef:
+        """Call its function by hand, with a stream of its own, of channel if there is one given.
+
+        Iterate over what this returns if the function yields, else await it.
+        """
+        return self.actor_from_stream(
+            stream, index=index, active_partitions=active_partitions, channel=channel
+        )
+
+    def actor_from_stream(
+        self,
+        stream: Stream[Any] | None,
+        *,
+        index: int | None = None,
+        active_partitions: Any = None,
+        channel: Channel | None = None,
+    ) -> ActorRef:
+        """Like calling it, with this stream."""
+        if stream is None:
+            source = channel if channel is not None else self.channel
+            stream = source.stream(
+                concurrency_index=index, active_partitions=active_partitions, prefix=self.name
+            )
+        return actor_ref(self, stream, index, active_partitions)
 
     def started(self, stream: Stream[Any]) -> Any:
         """Call its function with a stream; return what that gives, to be awaited or iterated."""

@@ -37,6 +37,8 @@ LAYERS = [
         "flow",
         "reqrep",
         "supervisors",
+        "refs",
+        "utils",
         "replies",
         "answering",
     ],

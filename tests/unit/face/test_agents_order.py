@@ -16,6 +16,7 @@ import faustc
 from faustc.agents import current_agent
 from faustc.exceptions import ImproperlyConfigured
 from faustc.types import TP
+from faustc.utils.agent_stopper import agent_stopper
 
 
 def make_app(id: str = "order", **options: Any) -> faustc.App:
@@ -320,6 +321,73 @@ async def test_where_actors_are_is_shown() -> None:
         assert len(shown["shown"]) == 2
         assert all("in run" in text for text in shown["shown"])
         assert "== shown" in app.agents.human_tracebacks()
+
+
+async def test_an_agent_is_called_by_hand() -> None:
+    app = make_app()
+    channel = app.channel()
+
+    @app.agent(app.topic("numbers", value_type=int))
+    async def double(stream: Any) -> Any:
+        async for number in stream:
+            yield number * 2
+
+    @app.agent(app.topic("numbers", value_type=int))
+    async def add_up(stream: Any) -> int:
+        total = 0
+        async for number in stream.take(3):
+            total += sum(number)
+            break
+        return total
+
+    async with app.test_context():
+        ref = double(channel=channel)
+        results = aiter(ref)
+        for number in (1, 2, 3):
+            await channel.send(value=number)
+        assert [await anext(results) for _ in range(3)] == [2, 4, 6]
+        assert ref.agent is double
+        assert ref.stream.channel is channel
+        await ref.stop()
+        assert await add_up.actor_from_stream(app.stream([1, 2, 3])) == 6
+
+
+async def test_an_agent_can_stop_its_app() -> None:
+    app = make_app()
+
+    @app.agent(app.topic("numbers", value_type=int))
+    async def take(stream: Any) -> None:
+        async for _ in stream:
+            try:
+                raise LookupError("no way on")
+            except LookupError:
+                await agent_stopper(app)
+
+    async def run() -> None:
+        async with app.test_context() as t:
+            await t.send("numbers", None, 1)
+            await t.settled()
+
+    with pytest.raises(RuntimeError, match="LookupError"):
+        await run()
+    assert isinstance(app.crash_reason, LookupError)
+
+
+async def test_an_agent_is_described_and_cloned_whole() -> None:
+    app = make_app()
+    topic = app.topic("orders", value_type=int)
+    policy = faustc.Retry(2)
+
+    @app.agent(topic, concurrency=3, order="key", on_failure=policy, help="helpful")
+    async def take(stream: Any) -> None: ...
+
+    assert take.channel is take.channel_iterator is topic
+    assert take.get_topic_names() == ["orders"]
+    clone = take.clone(name="other", concurrency=2)
+    assert (clone.name, clone.concurrency, clone.order) == ("other", 2, "key")
+    assert clone.failures.policy == policy
+    assert clone.info()["help"] == "helpful"
+    assert app.agents[take.name] is take
 
 
 async def test_an_agent_without_a_channel_has_a_topic_of_its_own() -> None:

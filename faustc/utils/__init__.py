@@ -1,0 +1,1 @@
+"""Small things that applications written for Faust import from faust.utils."""
