@@ -204,10 +204,7 @@ class Actor:
 
     def _take_back(self, stream: Stream[Any]) -> None:
         """Let what is in hand be handed out again, before anything else."""
-        in_hand = stream.let_go()
-        stream.hand_back()
-        if in_hand:
-            stream._reader.give_back(in_hand)
+        stream.take_back()
         self._shelf.put_back()
 
 

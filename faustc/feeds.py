@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from weakref import WeakSet
 
+from faustc.engine.inbox import Fault
 from faustc.messages import LocalMessage
 from faustc.types import TopicPartition
 
@@ -29,8 +30,8 @@ class Feed:
         self.holders: WeakSet[Any] = WeakSet()
         self.on_ack: Callable[[int], None] | None = None  # told of each offset
         self._waiting: deque[LocalMessage] = deque()
-        self._thrown: deque[tuple[BaseException, Any, Any]] = deque()
-        self.fault: tuple[Any, Any] | None = None  # the event that what was thrown is about
+        self._thrown: deque[tuple[BaseException, Fault | None]] = deque()
+        self.fault: Fault | None = None  # what was thrown is about this event
         self._ready = asyncio.Event()
         self._watchers: WeakSet[asyncio.Event] = WeakSet()
         self._room = asyncio.Event()
@@ -76,8 +77,7 @@ class Feed:
     def poll(self) -> Feed | None:
         """Return self if there is a message; raises what was thrown, see Reader."""
         if self._thrown:
-            error, ledger, message = self._thrown.popleft()
-            self.fault = None if ledger is None else (ledger, message)
+            error, self.fault = self._thrown.popleft()
             raise error
         return self if self._waiting else None
 
@@ -85,9 +85,9 @@ class Feed:
         """Set an event, too, whenever there may be something new."""
         self._watchers.add(event)
 
-    def throw(self, error: BaseException, ledger: Any = None, message: Any = None) -> None:
+    def throw(self, error: BaseException, fault: Fault | None = None) -> None:
         """Raise an error where somebody waits for the next message, before any that waits."""
-        self._thrown.append((error, ledger, message))
+        self._thrown.append((error, fault))
         self._wake()
 
     def owns(self, ledger: Any) -> bool:

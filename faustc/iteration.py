@@ -49,6 +49,7 @@ class Iteration(Generic[T]):
     _by_hand = False  # this iteration leaves acknowledging to its body
     # Who deals with what does not decode, if not we: message, ledger, error; True: raise it
     judge_undecodable: Callable[[Any, Any, BaseException], bool] | None = None
+    _giver: Any = None  # the reader of what is in hand, where that is another's
     _left = 0  # the last of the iterations that was left in the middle
 
     def __init__(self, reader: Any) -> None:
@@ -121,8 +122,15 @@ class Iteration(Generic[T]):
 
     @property
     def in_hand_with_ledgers(self) -> list[tuple[Any, Any]]:
-        """The messages in hand, one or those of a list, each after its ledger."""
-        return self._held or ([] if self._message is None else [(self._ledger, self._message)])
+        """The messages in hand, each after its ledger: one, those of a list, those of a pair."""
+        entries = self._held or ([] if self._message is None else [(self._ledger, self._message)])
+        if self.join_strategy is None:
+            return entries
+        return [
+            one
+            for ledger, message in entries
+            for one in (ledger.members(message) if ledger is self._reader else [(ledger, message)])
+        ]
 
     @property
     def key_in_hand(self) -> Any:
@@ -271,9 +279,9 @@ class Iteration(Generic[T]):
         try:
             return await reader.portion()
         except Exception:
-            if reader.fault is not None:
-                self._ledger, self._message = reader.fault
-                reader.fault = None
+            fault, reader.fault = reader.fault, None
+            if fault is not None:
+                self._ledger, self._message, self._giver = fault
             raise
 
     def steps(self) -> list[Processor]:
@@ -393,6 +401,14 @@ class Iteration(Generic[T]):
             if id(ledger) not in seen:  # of each, the first is the lowest
                 seen.add(id(ledger))
                 ledger.cut(first.offset)
+
+    def take_back(self) -> None:
+        """Let what is in hand be handed out again, before anything else."""
+        giver, self._giver = self._giver or self._reader, None
+        in_hand = self.let_go()
+        self.hand_back()
+        if in_hand:
+            giver.give_back(in_hand)
 
     def hand_back(self) -> None:
         """Finish what is in hand, and return what was collected and not handed out."""

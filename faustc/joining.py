@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 from faustc.channels import Feed
 from faustc.clock import now_ms
-from faustc.engine.inbox import Reader
+from faustc.engine.inbox import Fault, Reader
 from faustc.exceptions import DecodeError, FaustError, Skip
 from faustc.messages import LocalMessage
 from faustc.operators import maybe_await
@@ -87,7 +87,7 @@ class Lane:
         self.head: Any = None  # the message to be taken next
         self.caught_up = False  # nothing more is to be read
         self.seen_ms = -FOREVER  # the latest time in it
-        self.open: dict[int, Waiting] = {}  # not acknowledged, by offset, the lowest first
+        self.open: dict[int, Waiting] = {}  # not acknowledged, by offset
         self.closing: deque[Waiting] = deque()  # those whose window is not over
         self._portion: Any = None
         self._pending: Iterator[Any] = iter(())
@@ -119,8 +119,8 @@ class Lane:
 
     def release(self) -> None:
         """Give back everything: the partition goes to somebody else."""
-        lowest = next(iter(self.open.values()), None)
-        if lowest is not None:
+        if self.open:
+            lowest = self.open[min(self.open)]
             lowest.ledger.cut(lowest.message.offset)
         elif self.head is not None:
             self.ledger.cut(self.head.offset)
@@ -173,7 +173,7 @@ class Joining:
     def __init__(self, stream: Any, readers: list[tuple[Any, Any]], rules: Rules) -> None:
         self.label = " & ".join(part.label for part, _ in readers)
         self.closed = False
-        self.fault: tuple[Any, Any] | None = None
+        self.fault: Fault | None = None
         self.holders: WeakSet[Any] = WeakSet()
         self.busy = False  # as a holder of channels in memory
         self._app = stream.app
@@ -216,6 +216,10 @@ class Joining:
             one.pairs -= 1
             self._settle(one)
         return pair is not None
+
+    def members(self, message: LocalMessage) -> list[tuple[Any, Any]]:
+        """Return the ledgers and messages of the events that a pair is made of."""
+        return [(one.ledger, one.message) for one in self._pairs.get(message.offset, ())]
 
     def cut(self, offset: int) -> None:
         """Do nothing: the events of the pair are what is given back."""
@@ -371,7 +375,7 @@ class Joining:
             await part.drop(message, ledger, exc)
             return
         except Exception:
-            lane.head, self.fault = None, (ledger, message)
+            lane.head, self.fault = None, Fault(ledger, message, side.reader)
             raise
         if lane.head is not message:
             return  # it was taken away meanwhile

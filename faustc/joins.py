@@ -151,6 +151,11 @@ def _parts(stream: Any) -> list[Any]:
                 "a join needs all events of its streams in one place: not in an agent with "
                 "concurrency above 1"
             )
+        if part.active_partitions is not None:
+            raise ImproperlyConfigured(
+                "a join needs all partitions of its streams in one place: not in an agent with "
+                "isolated_partitions"
+            )
     if any(part.combined for part in parts):
         raise ImproperlyConfigured(
             "what is joined are streams of topics or channels; send what a join gives to a "

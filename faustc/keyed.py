@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakSet
 
 from faustc._native.checksum import murmur2
+from faustc.engine.inbox import Fault
 
 __all__ = ["Lane", "Splitter"]
 
@@ -26,11 +27,11 @@ class Lane:
 
     def __init__(self, splitter: Splitter) -> None:
         self.closed = False
-        self.fault: tuple[Any, Any] | None = None
+        self.fault: Fault | None = None
         self.holders: WeakSet[Any] = WeakSet()
         self.queue: deque[tuple[Any, Any]] = deque()  # (ledger, message)
         self._splitter = splitter
-        self._thrown: deque[tuple[BaseException, Any, Any]] = deque()
+        self._thrown: deque[tuple[BaseException, Fault | None]] = deque()
         self._ready = asyncio.Event()
         self._watchers: WeakSet[asyncio.Event] = WeakSet()
 
@@ -46,8 +47,7 @@ class Lane:
     def poll(self) -> Any:
         """Return what is to be worked on next, None if there is nothing; raises what was thrown."""
         if self._thrown:
-            error, ledger, message = self._thrown.popleft()
-            self.fault = None if ledger is None else (ledger, message)
+            error, self.fault = self._thrown.popleft()
             raise error
         while self.queue:
             ledger, message = self.queue.popleft()
@@ -72,9 +72,9 @@ class Lane:
         """Set an event, too, whenever there may be something new."""
         self._watchers.add(event)
 
-    def throw(self, error: BaseException, ledger: Any = None, message: Any = None) -> None:
+    def throw(self, error: BaseException, fault: Fault | None = None) -> None:
         """Raise an error where the next message is waited for."""
-        self._thrown.append((error, ledger, message))
+        self._thrown.append((error, fault))
         self.wake()
 
     def owns(self, ledger: Any) -> bool:

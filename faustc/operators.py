@@ -14,9 +14,10 @@ from faustc.events import current_stream
 from faustc.exceptions import ImproperlyConfigured, Skip
 from faustc.models import FieldDescriptor
 from faustc.reqrep import CORRELATION_ID, REPLY_TO, TAKES_ERRORS
+from faustc.serializers import Schema
 from faustc.topics import Topic
 
-__all__ = ["Echo", "Filter", "Rekey", "forward", "group_key", "maybe_await"]
+__all__ = ["Echo", "Filter", "Rekey", "forward", "group_key", "maybe_await", "rekeyed"]
 
 REQUEST_HEADERS = frozenset((REPLY_TO, CORRELATION_ID, TAKES_ERRORS))
 # The types of fields that make keys as they are; of others it is decided by the serializer.
@@ -117,6 +118,29 @@ def group_key(key: Any, name: str | None) -> tuple[Callable[[Any], Any], str, An
             "group_by(fun, name='by_account')"
         )
     return key, name, None
+
+
+class _Rekeyed(Schema):
+    """Reads values as another schema does, and keys by their type."""
+
+    def __init__(self, values: Schema, key_type: Any) -> None:
+        super().__init__(key_type=key_type)
+        self._values = values
+
+    def loads_value(self, app: Any, message: Any, **options: Any) -> Any:
+        return self._values.loads_value(app, message, **options)
+
+
+def rekeyed(source: Topic, key_type: Any) -> dict[str, Any]:
+    """Return the options of a topic with the values of another, and keys of another type."""
+    if not source.schema.reads_plainly:
+        return {"schema": _Rekeyed(source.schema, key_type)}
+    return {
+        "key_type": key_type,
+        "value_type": source.value_type,
+        "value_serializer": source.value_serializer,
+        "allow_empty": source.allow_empty,
+    }
 
 
 async def maybe_await(result: Any) -> Any:

@@ -13,8 +13,10 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from faustc.channels import Channel, Feed
+from faustc.engine.inbox import Fault
 from faustc.exceptions import NotReady
 from faustc.operators import forward, maybe_await
 from faustc.shelves import Spawn, current_shelf
@@ -40,7 +42,7 @@ class Relay:
         self._key_of = key_of
         self._what = what
         self._reader: Any = None
-        self._task: Any = None
+        self._tasks: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # by what they read from
         self._lock = asyncio.Lock()
         # Through memory: what is done here when the other stream is done with it, by
         # offset; and the offsets that it was done with before we knew.
@@ -59,16 +61,18 @@ class Relay:
 
     async def _forwarding(self, source: Any, spawn: Spawn) -> Any:
         async with self._lock:
+            origin = await source.opened()
             if self._reader is None or self._reader.closed:
-                await source.opened()
                 await self._fit()
                 self._reader = await source.app.runner.open_reader(self._channel)
                 if isinstance(self._reader, Feed):
                     self._reader.on_ack = self._done
-            if self._task is None or self._task.done():
-                self._source = source
+            # Actors that have a reader in common need one task for all of them.
+            task = self._tasks.get(origin)
+            if task is None or task.done():
                 source._relayed, source.enable_acks = True, True
-                self._task = spawn(self._run(), f"{self._what} {self._channel.label}")
+                work = self._run(source, origin)
+                self._tasks[origin] = spawn(work, f"{self._what} {self._channel.label}")
         return self._reader
 
     async def _fit(self) -> None:
@@ -76,12 +80,12 @@ class Relay:
         channel, source = self._channel, self._source.channel
         if not (isinstance(channel, Topic) and isinstance(source, Topic) and channel.internal):
             return
-        if channel.partitions is None:
+        if channel.partitions is None and source.topics:
             count = self._source.app.runner.partition_count
             channel.partitions = max([await count(topic) for topic in source.topics])
 
-    async def _run(self) -> None:
-        source, channel, key_of = self._source, self._channel, self._key_of
+    async def _run(self, source: Any, origin: Any) -> None:
+        channel, key_of = self._channel, self._key_of
         try:
             async with aclosing(source.__aiter__()) as values:
                 async for value in values:
@@ -91,7 +95,9 @@ class Relay:
                         self._wait(sent.result().offset, source.let_go())
         except Exception as exc:  # noqa: BLE001 - raised where the forwarded ones are read
             in_hand = source.let_go()
-            self._reader.throw(exc, *(in_hand[0] if in_hand else ()))
+            self._reader.throw(
+                exc, Fault(in_hand[0][0], in_hand[0][1], origin) if in_hand else None
+            )
 
     def _wait(self, offset: int, in_hand: list[tuple[Any, Any]]) -> None:
         self._waiting[offset] = in_hand
@@ -109,8 +115,8 @@ class Relay:
 
     def close(self) -> None:
         """Forward no more, and read no more."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks.values():
+            task.cancel()
         if self._reader is not None:
             self._source.app.runner.close_reader(self._channel, self._reader)
 

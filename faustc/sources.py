@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from faustc.channels import Channel
 from faustc.clock import now_ms
+from faustc.engine.inbox import Fault
 from faustc.events import Event
 from faustc.messages import LocalMessage
 from faustc.shelves import current_shelf
@@ -224,7 +225,7 @@ class Merged:
     """Reads several readers as one, each in its turn."""
 
     def __init__(self, readers: list[tuple[Any, Any]]) -> None:
-        self.fault: tuple[Any, Any] | None = None
+        self.fault: Fault | None = None
         self.holders = self
         self._readers = readers
         self._turns = deque(readers)

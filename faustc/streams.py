@@ -11,7 +11,7 @@ from faustc.events import current_event
 from faustc.exceptions import ImproperlyConfigured
 from faustc.iteration import Iteration, Processor, View
 from faustc.joins import InnerJoin, Join, Joined, LeftJoin, OuterJoin, RightJoin
-from faustc.operators import Echo, Filter, Rekey, group_key
+from faustc.operators import Echo, Filter, Rekey, group_key, rekeyed
 from faustc.relays import Relay
 from faustc.serialized import in_hand_of
 from faustc.topics import Topic
@@ -282,10 +282,7 @@ class Stream(Iteration[T]):
         parts = [*filter(None, named), source.get_topic_name(), suffix, "repartition"]
         topic: Topic = self.app.topic(
             "-".join(parts),
-            key_type=key_type,
-            value_type=source.value_type,
-            value_serializer=source.value_serializer,
-            allow_empty=source.allow_empty,
+            **rekeyed(source, key_type),
             partitions=partitions,
             internal=True,
             has_prefix=True,

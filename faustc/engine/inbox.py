@@ -12,13 +12,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import length_hint
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
 from faustc.engine.ledger import Ledger
 from faustc.types import NamePattern, TopicPartition
 
-__all__ = ["Inbox", "Portion", "Reader", "SharedBatch"]
+__all__ = ["Fault", "Inbox", "Portion", "Reader", "SharedBatch"]
 
 
 class BatchOfMessages(Protocol):
@@ -92,6 +92,14 @@ class Portion:
             self.ledger.cut(self._messages[-left].offset)
         # A list iterator sees that its list is empty: actors stop at the next step.
         self._messages.clear()
+
+
+class Fault(NamedTuple):
+    """An event that something failed on: its ledger, its message, and the reader it came from."""
+
+    ledger: Any
+    message: Any
+    reader: Any
 
 
 class Inbox:
@@ -184,8 +192,8 @@ class Reader:
         self._inboxes: dict[TopicPartition, Inbox] = {}
         self._turns: deque[Inbox] = deque()  # inboxes that have something, in whose turn it is
         self._current: Portion | None = None
-        self._thrown: deque[tuple[BaseException, Ledger | None, Any]] = deque()
-        self.fault: tuple[Ledger, Any] | None = None  # the event that what was thrown is about
+        self._thrown: deque[tuple[BaseException, Fault | None]] = deque()
+        self.fault: Fault | None = None  # what was thrown is about this event
         self._ready = asyncio.Event()
         self._watchers: WeakSet[asyncio.Event] = WeakSet()
 
@@ -261,14 +269,12 @@ class Reader:
         """Set an event, too, whenever there may be something new."""
         self._watchers.add(event)
 
-    def throw(
-        self, error: BaseException, ledger: Ledger | None = None, message: Any = None
-    ) -> None:
+    def throw(self, error: BaseException, fault: Fault | None = None) -> None:
         """Raise an error where somebody waits for the next message, before any that waits.
 
-        ledger and message are those of the event that it is about, if there is one.
+        fault is the event that it is about, if there is one.
         """
-        self._thrown.append((error, ledger, message))
+        self._thrown.append((error, fault))
         for portion in self._returned.copy():
             self._returned.append(portion.split())
             self._returned.popleft()
@@ -306,8 +312,7 @@ class Reader:
     def poll(self) -> Portion | None:
         """Return what is to be worked on next, None if nothing is there; raises like `portion`."""
         if self._thrown:
-            error, ledger, message = self._thrown.popleft()
-            self.fault = None if ledger is None else (ledger, message)
+            error, self.fault = self._thrown.popleft()
             raise error
         while self._returned:
             if self._returned[0].left:

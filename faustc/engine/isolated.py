@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from faustc.engine.inbox import Inbox, Reader, SharedBatch
+from faustc.engine.inbox import Fault, Inbox, Reader, SharedBatch
 from faustc.engine.ledger import Ledger
 from faustc.types import TopicPartition
 
@@ -74,11 +74,9 @@ class IsolatedReader(Reader):
     def owns(self, ledger: Any) -> bool:
         return any(part.owns(ledger) for part in self._parts.values())
 
-    def throw(
-        self, error: BaseException, ledger: Ledger | None = None, message: Any = None
-    ) -> None:
+    def throw(self, error: BaseException, fault: Fault | None = None) -> None:
         for part in self._parts.values():
-            part.throw(error, ledger, message)
+            part.throw(error, fault)
 
     def give_back(self, messages: Sequence[tuple[Ledger, Any]]) -> None:
         for part in self._parts.values():

@@ -159,6 +159,25 @@ async def test_a_failure_costs_its_pair_and_no_other() -> None:
     assert shop.pairs == [("x", 0), ("x", 2), ("x", 3), ("late", 9)]
 
 
+async def test_the_events_of_a_pair_that_failed_are_kept_as_they_came() -> None:
+    app = faustc.App("shop", broker="kafka://127.0.0.1:1")
+    orders = app.topic("orders", key_type=str, value_type=Order, partitions=1)
+    payments = app.topic("payments", key_type=str, value_type=Payment, partitions=1)
+
+    @app.agent(orders, on_failure=faustc.DeadLetter("dead"))
+    async def match(stream: Any) -> None:
+        async for _ in (stream & app.stream(payments)).join(within=1):
+            raise RuntimeError("no")
+
+    async with app.test_context() as t:
+        now = t.now()
+        await t.send(orders, "x", Order(id="x", account="a"), timestamp=now)
+        await t.send(payments, "x", Payment(order="x", amount=1), timestamp=now)
+        await t.settled()
+        assert [m.headers["faustc-topic"] for m in t.received("dead")] == [b"orders", b"payments"]
+        assert (t.committed(orders), t.committed(payments)) == (1, 1)
+
+
 async def test_after_a_long_stop_what_waits_is_what_is_in_the_window() -> None:
     shop = Shop("join", within=10, max_events=25)
     async with MemoryBroker() as broker:

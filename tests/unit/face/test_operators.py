@@ -588,3 +588,60 @@ async def test_events_of_an_iterable_are_acknowledged() -> None:
 def test_what_a_stream_cannot_be_over() -> None:
     with pytest.raises(ImproperlyConfigured, match="over a topic, a channel or an iterable"):
         make_app().stream(3)
+
+
+async def test_what_failed_on_its_way_is_tried_again_where_it_failed() -> None:
+    app = make_app()
+    orders = app.topic("orders", value_type=Order, partitions=1)
+    tries: list[int] = []
+    seen: list[Any] = []
+
+    def key(order: Order) -> str:
+        tries.append(order.amount)
+        if tries.count(1) == 1:
+            raise LookupError("not yet")
+        return order.account
+
+    @app.agent(orders, name="sort", on_failure=faustc.Retry(times=3, backoff=1))
+    async def sort(stream: AnyStream) -> None:
+        async for event in stream.group_by(key, name="account").events():
+            seen.append((event.key, event.value.amount, event.message.topic))
+
+    async with app.test_context() as t:
+        for number in range(1, 3):
+            await t.send(orders, value=Order("a", number))
+        await t.settled()
+    topic = "shop-sort-orders-account-repartition"
+    assert sorted(seen) == [("a", 1, topic), ("a", 2, topic)]
+    assert tries.count(1) == 2
+
+
+async def test_isolated_partitions_are_all_forwarded() -> None:
+    app = make_app()
+    orders = app.topic("orders", value_type=Order, partitions=3)
+    seen: list[int] = []
+
+    @app.agent(orders, name="sort", isolated_partitions=True)
+    async def sort(stream: AnyStream) -> None:
+        async for order in stream.group_by(Order.account):
+            seen.append(order.amount)
+
+    async with app.test_context() as t:
+        await t.settled()
+        for number in range(9):
+            await t.send(orders, value=Order("a", number), partition=number % 3)
+        await t.settled()
+    assert sorted(seen) == list(range(9))
+
+
+async def test_an_agent_that_groups_is_tested_by_itself() -> None:
+    app = make_app()
+
+    @app.agent(app.topic("orders", value_type=Order))
+    async def sort(stream: AnyStream) -> Any:
+        async for key, order in stream.filter(bool).group_by(Order.account).items():
+            yield key, order.amount
+
+    async with sort.test_context() as agent:
+        event = await agent.put(Order("a", 1), key="old")
+        assert agent.results[event.message.offset] == ("a", 1)
