@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from faustc._lazy import door
 from faustc.actors import Actor, current_agent, in_threads, is_plain
-from faustc.answering import send_reply
+from faustc.answering import refuse, send_reply
 from faustc.callee import Callee
 from faustc.channels import Channel, Feed
 from faustc.engine.inbox import Reader
@@ -248,9 +248,14 @@ class Agent(Callee):
             options["reader"] = self.open()
         stream: Stream[Any] = self.app.conf.Stream(self.channel, app=self.app, **options)
         stream.open_envelopes(self.envelopes)
-        if self.failures.policy != "skip":
-            stream.judge_undecodable = self.failures.undecodable
+        stream.judge_undecodable = self._undecodable
         return stream
+
+    def _undecodable(self, message: Any, ledger: Any, error: BaseException) -> bool:
+        crash = self.failures.undecodable(message, ledger, error)
+        if not crash:
+            refuse(self, message, error)
+        return crash
 
     def __call__(
         self,

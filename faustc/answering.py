@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 from typing import Any
 
 from faustc.exceptions import BrokerError, DecodeError, KafkaTimeout, MessageTooLarge
 from faustc.reqrep import ReqRepResponse, Request, error_to, request_in, response_to
 
-__all__ = ["Answers", "send_reply"]
+__all__ = ["Answers", "refuse", "send_reply"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,16 @@ class Answers:
         key = None if event is None else event.key
         # As Faust has it: JSON knows no bytes.
         return str(key) if isinstance(key, bytes) else key
+
+
+def refuse(agent: Any, message: Any, error: BaseException) -> None:
+    """Reply, in time for the next commit, that a request does not decode."""
+    request = request_in(message.headers or ())
+    if request is None or not request.takes_errors:
+        return
+    response = error_to(request, None, agent.name, error)
+    sent: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    agent.app.runner.send_later(sent, lambda: agent.send_reply(request, response))
 
 
 async def send_reply(app: Any, request: Request, response: ReqRepResponse) -> None:

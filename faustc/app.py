@@ -22,6 +22,7 @@ from faustc.events import Event
 from faustc.exceptions import ImproperlyConfigured
 from faustc.flow import FlowControl
 from faustc.imports import symbol_by_name
+from faustc.replies import ReplyConsumer
 from faustc.runner import Runner, call, leader_only
 from faustc.service import Service
 from faustc.settings import Settings as AppSettings
@@ -375,6 +376,11 @@ class App(Service):
 
     async def _set_up(self) -> None:
         await self.runner.start()
+
+    @property
+    def _reply_consumer(self) -> ReplyConsumer:
+        # Programs use it by this name, since Faust's ask_nowait leaves adding the promise to them.
+        return self.runner.replies
 
     async def start_client(self) -> None:
         """Start it to call agents and to send only, on the running loop.

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from faustc.events import current_stream
 from faustc.exceptions import DecodeError, NoReply, RequestFailed
 from faustc.reqrep import ReqRepError, ReqRepResponse, value_in
+from faustc.types import TopicPartition
 
 __all__ = ["BarrierState", "Forward", "ReplyConsumer", "ReplyPromise", "ReplyTuple"]
+
+logger = logging.getLogger(__name__)
 
 
 class ReplyTuple(NamedTuple):
@@ -140,8 +145,9 @@ class BarrierState(ReplyPromise):
 class _Waiting(Protocol):
     """Somebody waits for replies to one request."""
 
-    @property
-    def lasting(self) -> bool: ...
+    lasting: bool
+    stream: Any  # that has the event in hand for which it waits; None if nobody's
+
     def replied(self, response: ReqRepResponse) -> None: ...
     def lost(self, correlation_id: str, error: BaseException) -> None: ...
 
@@ -153,6 +159,8 @@ class _Promised:
 
     def __init__(self, promise: ReplyPromise) -> None:
         self.promise = promise
+        found = current_stream.get()
+        self.stream = found() if found is not None else None
 
     def replied(self, response: ReqRepResponse) -> None:
         cid = response.correlation_id
@@ -179,6 +187,7 @@ class Forward:
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
+        self.stream: Any = None
 
     def replied(self, response: ReqRepResponse) -> None:
         """Hand on a reply as it is."""
@@ -198,8 +207,6 @@ class ReplyConsumer:
 
     def __init__(self, app: Any) -> None:
         self.app = app
-        #: Replies that nobody waited for: late, repeated, or of another's request.
-        self.dropped_total = 0
         self._waiting: dict[str, tuple[float, list[_Waiting]]] = {}  # the oldest first
         self._timer: asyncio.TimerHandle | None = None
         self._open: set[str] = set()  # topics that are read
@@ -266,6 +273,22 @@ class ReplyConsumer:
         for one in waiting:
             one.lost(correlation_id, error)
 
+    def give_up(self, partitions: frozenset[TopicPartition] | None) -> None:
+        """Hold up the end of partitions (None: of all) no longer for events that wait for replies.
+
+        Who would reply may be waiting for the same end: such an event is given up, and
+        comes again to the next owner of its partition.
+        """
+        streams = {one.stream for _, waiting in self._waiting.values() for one in waiting}
+        for stream in streams - {None}:
+            for ledger, message in _in_hand(stream):
+                if partitions is None or message.tp in partitions:
+                    logger.info(
+                        "Offset %d of %s/%d waits for a reply while its partition goes; it comes "
+                        "again", message.offset, message.topic, message.partition,
+                    )  # fmt: skip
+                    ledger.cut(message.offset)
+
     def close(self) -> None:
         """Give up all who wait; called on the app's loop, when the app stops."""
         while self._waiting:
@@ -319,7 +342,7 @@ class ReplyConsumer:
     def _take(self, response: ReqRepResponse) -> None:
         found = self._waiting.get(response.correlation_id)
         if found is None:
-            self.dropped_total += 1
+            self.app.monitor.replies_dropped_total += 1  # late, repeated, or another's
             return
         _, waiting = found
         for one in waiting:
@@ -329,6 +352,17 @@ class ReplyConsumer:
             del self._waiting[response.correlation_id]
         elif len(lasting) < len(waiting):
             waiting[:] = lasting
+
+
+def _in_hand(holder: Any) -> list[tuple[Any, Any]]:
+    """Return the events that a stream, or what stands for it in a task of its body, is at."""
+    if hasattr(holder, "in_hand_with_ledgers"):
+        return list(holder.in_hand_with_ledgers)
+    event = holder.current_event
+    # A task may live longer than its event.
+    if event is None or getattr(event.ledger, "position", -1) > event.message.offset:
+        return []
+    return [(event.ledger, event.message)]
 
 
 def _failure(response: ReqRepError) -> RequestFailed:

@@ -70,6 +70,7 @@ class Runner:
                         app._crashed_by,
                         on_assigned=app.on_partitions_assigned.asend,
                         on_revoked=app.on_partitions_revoked.asend,
+                        on_slow_drain=self.replies.give_up,
                     )
                 engine = self._engine
         return engine

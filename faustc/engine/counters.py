@@ -31,6 +31,7 @@ class Counters:
         self.retries_total = 0
         self.dead_letters_total = 0
         self.dead_letters_by_topic: Counter[str] = Counter()
+        self.replies_dropped_total = 0
         self.commits_total = 0
         self.commit_failures_total = 0
         self.rebalances_total = 0

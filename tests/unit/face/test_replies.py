@@ -133,6 +133,14 @@ async def test_ask_nowait_gives_a_promise() -> None:
         assert await asyncio.gather(*promises) == [0, 2, 4]
 
 
+async def test_a_promise_that_the_program_adds_as_with_faust_is_fulfilled_all_the_same() -> None:
+    calc = Calc()
+    async with calc.app.test_context():
+        promise = await calc.double.ask_nowait(1, reply_to=calc.app.conf.reply_to)
+        await calc.app._reply_consumer.add(promise.correlation_id, promise)
+        assert await promise == 2
+
+
 async def test_two_who_ask_with_one_correlation_id_both_get_a_reply() -> None:
     calc = Calc()
     async with calc.app.test_context():
@@ -208,7 +216,7 @@ async def test_every_yield_is_a_reply_and_ask_takes_the_first() -> None:
         assert await calc.count.ask(3) == 0
         await t.settled()
         assert [reply.value for reply in t.values(calc.app.conf.reply_to)] == [0, 1, 2]
-        assert calc.app.runner.replies.dropped_total == 2
+        assert calc.app.monitor.replies_dropped_total == 2
 
 
 @pytest.mark.parametrize("by_name", [True, False])
@@ -337,6 +345,17 @@ async def test_an_error_after_a_reply_is_no_second_reply() -> None:
             await calc.count.ask(-1)
 
 
+async def test_a_request_that_does_not_decode_is_an_error_for_who_asked() -> None:
+    calc = Calc()
+    async with calc.app.test_context() as t:
+        with pytest.raises(RequestFailed, match="agent add raised ValueDecodeError"):
+            await calc.add.ask("no pair")
+        await calc.add.cast("no pair")
+        await t.settled()
+        assert calc.app.monitor.decode_errors_total == 2
+        assert len(t.received(calc.app.conf.reply_to)) == 1
+
+
 async def test_errors_are_not_sent_to_those_who_would_take_them_for_values() -> None:
     calc = Calc()
     async with calc.app.test_context() as t:
@@ -356,7 +375,7 @@ async def test_who_does_not_wait_any_more_gets_nothing_and_others_do() -> None:
         assert len(calc.app.runner.replies) == 0
         assert await calc.slow.ask(1) == 1
         await t.settled()
-        assert calc.app.runner.replies.dropped_total == 1
+        assert calc.app.monitor.replies_dropped_total == 1
 
 
 async def test_a_promise_fails_when_the_app_stops_before_the_reply() -> None:
@@ -370,6 +389,37 @@ async def test_a_promise_fails_when_the_app_stops_before_the_reply() -> None:
         await promise
     with pytest.raises(NoReply, match="before app calc stopped"):
         await barrier
+
+
+@pytest.mark.parametrize("in_tasks", [False, True])
+async def test_agents_that_wait_for_each_other_hold_up_no_stop(
+    in_tasks: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    calc, loop = Calc(), asyncio.get_running_loop()
+    got: list[int] = []
+
+    @calc.app.agent(concurrency=3)
+    async def quadruple(numbers: Any) -> None:
+        async for number in numbers:
+            if in_tasks:
+                await asyncio.gather(calc.slow.ask(0.05), calc.slow.ask(0.05))
+            else:
+                await calc.slow.ask(0.1)
+            got.append(number)
+
+    caplog.set_level("INFO", "faustc.replies")
+    async with MemoryBroker() as broker:
+        async with calc.app.test_context(broker=broker) as t:
+            for n in range(100):
+                await t.send(quadruple, key="k", value=n)
+            await t.advance(3)
+            began = loop.time()
+        assert loop.time() - began < 10
+        assert "waits for a reply while its partition goes; it comes again" in caplog.text
+        assert 0 < len(got) < 100
+        async with calc.app.test_context(broker=broker) as t:
+            await t.settled()
+        assert set(got) == set(range(100))
 
 
 async def test_a_promise_fails_when_replies_have_expired() -> None:
@@ -517,7 +567,7 @@ async def test_two_clients_get_each_their_own_replies() -> None:
     ):
         of_one, of_two = await asyncio.gather(one.double.join([1, 2]), two.double.join([3, 4]))
         assert (of_one, of_two) == ([2, 4], [6, 8])
-        assert one.app.runner.replies.dropped_total == two.app.runner.replies.dropped_total == 0
+        assert one.app.monitor.replies_dropped_total == two.app.monitor.replies_dropped_total == 0
 
 
 async def test_a_client_may_become_a_worker_later() -> None:
