@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from faustc.events import current_stream
@@ -273,7 +273,7 @@ class ReplyConsumer:
         for one in waiting:
             one.lost(correlation_id, error)
 
-    def give_up(self, partitions: frozenset[TopicPartition] | None) -> None:
+    def give_up(self, partitions: Collection[TopicPartition] | None) -> None:
         """Hold up the end of partitions (None: of all) no longer for events that wait for replies.
 
         Who would reply may be waiting for the same end: such an event is given up, and

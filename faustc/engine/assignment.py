@@ -10,7 +10,11 @@ from typing import Any
 from faustc.engine.inbox import BatchOfMessages, Reader, SharedBatch
 from faustc.types import NamePattern, TopicPartition
 
-__all__ = ["AnyOf", "Assignment"]
+__all__ = ["AnyOf", "Assignment", "OnSlowDrain"]
+
+# After waiting so long for events in hand, and again, one asks what they wait for.
+SLOW_DRAIN_S = 5.0
+OnSlowDrain = Callable[[Collection[TopicPartition] | None], object]
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,12 @@ class Assignment:
     No message carries a generation number, since a ledger dies with its partition.
     """
 
-    def __init__(self, on_take: Callable[[int], None]) -> None:
+    def __init__(
+        self, on_take: Callable[[int], None], on_slow_drain: OnSlowDrain | None = None
+    ) -> None:
         # Told that some inbox has more room, and of how many messages: an opened portion's.
         self._on_take = on_take
+        self._on_slow_drain = on_slow_drain
         self._readers: dict[str, list[Reader]] = {}  # topic -> readers
         self._by_pattern: list[Reader] = []  # they join the others of a topic when it opens
         self._open: set[TopicPartition] = set()
@@ -208,13 +215,20 @@ class Assignment:
     async def drained(
         self, partitions: Collection[TopicPartition] | None, timeout_s: float
     ) -> bool:
-        """Wait until nothing is in hand; False if that took longer than timeout_s."""
+        """Wait until nothing is in hand; False if that took longer than timeout_s.
+
+        When it takes long, on_slow_drain may give up what waits for what may never come.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
+        slow_at = loop.time() + SLOW_DRAIN_S
         pause_s = 0.001
         while self.outstanding(partitions):
             if loop.time() >= deadline:
                 return False
+            if self._on_slow_drain is not None and loop.time() >= slow_at:
+                slow_at += SLOW_DRAIN_S
+                self._on_slow_drain(partitions)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 0.05)
         return True

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from faustc.engine.assignment import AnyOf, Assignment
+from faustc.engine.assignment import AnyOf, Assignment, OnSlowDrain
 from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.counters import Counters
 from faustc.engine.courier import Courier
@@ -49,8 +49,6 @@ POLL_WHILE_FULL_MS = 10
 MIN_COMMIT_TIMEOUT_S = 5.0
 # The last commit of a stop, brokers away or not.
 LAST_COMMIT_S = 15.0
-# A revoke or stop that waits so long for events in hand asks what they wait for.
-SLOW_DRAIN_S = 5.0
 # How long each part is given to close after a crash.
 ABANDON_S = 10.0
 # How long the number of a topic's partitions is waited for.
@@ -105,13 +103,13 @@ class Engine:
         *,
         on_assigned: Listener | None = None,
         on_revoked: Listener | None = None,
-        on_slow_drain: Callable[[frozenset[TopicPartition] | None], object] | None = None,
+        on_slow_drain: OnSlowDrain | None = None,
     ) -> None:
         self.name = name
         self.transport = transport
         self.options = options
         self.counters = counters
-        self.assignment = Assignment(self._taken)
+        self.assignment = Assignment(self._taken, on_slow_drain)
         self.consumer: Any = None
         self.producer: Any = None
         self.checkpoint: Checkpoint | None = None
@@ -119,7 +117,6 @@ class Engine:
         self._on_crash = on_crash
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
-        self._on_slow_drain = on_slow_drain
         # Those that read are stopped first; what is sent until the end has to go out.
         self._reading = Nursery(f"{name}.engine", on_crash)
         self._nursery = Nursery(f"{name}.engine", on_crash)
@@ -254,7 +251,7 @@ class Engine:
             return
         self.hold()
         await self._reading.close()
-        if not await self._drained(None):
+        if not await self.assignment.drained(None, self.options.drain_timeout_s):
             logger.warning(
                 "%d events did not finish within %.0f s and will come again",
                 self.assignment.outstanding(),
@@ -262,19 +259,6 @@ class Engine:
             )
         if not await self.checkpoint.commit(timeout_s=LAST_COMMIT_S):
             self.checkpoint = None  # said why; the revoke that follows need not wait as long again
-
-    async def _drained(self, partitions: frozenset[TopicPartition] | None) -> bool:
-        """Wait until nothing is in hand, for drain_timeout_s; False if something still is.
-
-        When it takes long, on_slow_drain may give up what waits for what may never come.
-        """
-        left_s = self.options.drain_timeout_s
-        while left_s > SLOW_DRAIN_S and self._on_slow_drain is not None:
-            if await self.assignment.drained(partitions, SLOW_DRAIN_S):
-                return True
-            self._on_slow_drain(partitions)
-            left_s -= SLOW_DRAIN_S
-        return await self.assignment.drained(partitions, left_s)
 
     async def stop(self) -> None:
         """Leave the group and close; call wind_down first. Raises DeliveryFailed."""
@@ -373,7 +357,7 @@ class Engine:
             await self._reach()
             self.assignment.stop(partitions)
             if not self.stopping:  # then wind_down did this for all
-                await self._drained(partitions)
+                await self.assignment.drained(partitions, self.options.drain_timeout_s)
             if self.checkpoint is not None:
                 await self.checkpoint.commit(
                     partitions,
