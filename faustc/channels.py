@@ -9,7 +9,7 @@ from typing import Any
 
 from faustc.clock import now_ms
 from faustc.events import Event
-from faustc.exceptions import DecodeError, KeyDecodeError
+from faustc.exceptions import DecodeError, DecodeLater, KeyDecodeError
 from faustc.feeds import Buffer, Feed, QueueFeed
 from faustc.messages import LocalMessage, headers_list
 from faustc.serializers import Schema
@@ -230,7 +230,7 @@ class Channel:
         on_value_decode_error had it; with propagate the DecodeError is raised.
         """
         try:
-            key, value = self._decoded(message)
+            key, value = await self._decoded(message)
         except DecodeError as exc:
             exc.at(message.topic, message.partition, message.offset)
             if propagate:
@@ -240,9 +240,13 @@ class Channel:
         event: Event = self.app.create_event(key, value, message.headers, message)
         return event
 
-    def _decoded(self, message: Any) -> tuple[Any, Any]:
+    async def _decoded(self, message: Any) -> tuple[Any, Any]:
         key_of, value_of = self.message_decoders()
-        return key_of(message), value_of(message)
+        while True:
+            try:
+                return key_of(message), value_of(message)
+            except DecodeLater as exc:
+                await exc.wait()
 
     async def decode_failed(self, exc: DecodeError, message: Any) -> None:
         """Tell the method that is there for this error."""

@@ -8,10 +8,12 @@ Who is at fault is the first branch::
     ├── SecurityError               a protected value (models.tags) used where it may not be
     ├── DecodeError                 a message does not decode
     │   ├── KeyDecodeError
-    │   └── ValueDecodeError
+    │   ├── ValueDecodeError
+    │   └── DecodeLater             not before a schema has found something out
     ├── NotReady                    asked of something not started, or already stopped
     │   ├── ConsumerNotStarted
     │   └── ProducerClosed
+    ├── SchemaRegistryError         a schema registry refused, or was not reached
     ├── Skip                        raised by a processor: drop this event
     ├── RequestFailed               an agent raised while it worked on what it was asked
     ├── NoReply                     a request has no reply, and there will be none
@@ -31,6 +33,8 @@ Who is at fault is the first branch::
 """
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
 
 
 class FaustError(Exception):
@@ -114,6 +118,37 @@ class KeyDecodeError(DecodeError):
 
 class ValueDecodeError(DecodeError):
     """The value of a message does not decode."""
+
+
+class DecodeLater(DecodeError):
+    """A message does not decode yet: a schema has to find something out first.
+
+    Await `wait()`, then decode it again. Raised by schemas, and dealt with by streams
+    and channels; who decodes by hand without waiting sees it as a DecodeError.
+    """
+
+    def __init__(self, reason: str, wait: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class SchemaRegistryError(FaustError):
+    """A schema registry refused something, or was not reached; says which and why.
+
+    status is the HTTP status, None if there was no answer; error_code the registry's own.
+    """
+
+    def __init__(
+        self, reason: str, *, status: int | None = None, error_code: int | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.error_code = error_code
+
+    @property
+    def retriable(self) -> bool:
+        """Whether the same may succeed later: nobody answered, or the registry is in trouble."""
+        return self.status is None or self.status == 429 or self.status >= 500
 
 
 class NotReady(FaustError, RuntimeError):

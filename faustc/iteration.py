@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from faustc.events import Event, current_stream
-from faustc.exceptions import DecodeError, Skip
+from faustc.exceptions import DecodeError, DecodeLater, Skip
 from faustc.operators import maybe_await
 from faustc.pinning import Pinned, keep_events
 from faustc.serialized import decoded, in_hand_of
@@ -254,7 +254,8 @@ class Iteration(Generic[T]):
                             value = shape(value)
                     except (DecodeError, Skip) as exc:
                         self._message = self._event = None
-                        await self.drop(message, ledger, exc)
+                        if await self.drop(message, ledger, exc):
+                            break  # it comes again, first
                         continue
                     self.events_total += 1
                     yield value
@@ -318,16 +319,26 @@ class Iteration(Generic[T]):
             current_stream.reset(token)
             self._message = self._event = self._value = None
 
-    async def drop(self, message: Any, ledger: Any, why: DecodeError | Skip) -> None:
-        """Pass an event that does not decode (and say so), or that a processor skipped."""
+    async def drop(self, message: Any, ledger: Any, why: DecodeError | Skip) -> bool:
+        """Pass an event that does not decode (and say so), or that a processor skipped.
+
+        True: it may decode now, and its reader brings it again.
+        """
+        if isinstance(why, DecodeLater):
+            try:
+                await why.wait()
+            finally:
+                self._reader.give_back([(ledger, message)])
+            return True
         if isinstance(why, DecodeError):
             await self.app.runner.decode_failed(self.channel, message, why)
             if self.judge_undecodable is not None:
                 if self.judge_undecodable(message, ledger, why):
                     self._message, self._ledger = message, ledger
                     raise why
-                return
+                return False
         ledger.ack(message.offset)
+        return False
 
     async def processed(self, value: Any, processors: Iterable[Processor]) -> Any:
         """Let processors have a value, one after the other."""

@@ -22,7 +22,7 @@ from weakref import WeakSet
 from faustc.channels import Feed
 from faustc.clock import now_ms
 from faustc.engine.inbox import Fault, Reader
-from faustc.exceptions import DecodeError, FaustError, Skip
+from faustc.exceptions import DecodeError, DecodeLater, FaustError, Skip
 from faustc.messages import LocalMessage
 from faustc.operators import maybe_await
 from faustc.types import TopicPartition
@@ -370,6 +370,9 @@ class Joining:
                 value = await part.made(message)
                 key = part.key_in_hand if key_of is None else await maybe_await(key_of(value))
             hash(key)
+        except DecodeLater as exc:
+            await exc.wait()  # it stays at the head
+            return
         except (DecodeError, Skip) as exc:
             lane.head = None
             await part.drop(message, ledger, exc)

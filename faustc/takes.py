@@ -123,7 +123,8 @@ async def _collect(stream: Any, portion: Any, max_: int, shape: Shape) -> None:
             if shape is Shape.EVENTS:
                 value = stream.current_event
         except (DecodeError, Skip) as exc:
-            await stream.drop(message, ledger, exc)
+            if await stream.drop(message, ledger, exc):
+                break  # it comes again, first
         else:
             # The event is kept if there is one: it may have been given another key.
             entry = value, ledger, message, stream._decode_key, stream._event

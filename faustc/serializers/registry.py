@@ -287,6 +287,11 @@ def _own_serializer(typ: Any) -> CodecArg:
     return typ._options.serializer if _is_model(typ) else None
 
 
+def fitting(typ: Any) -> Fit | None:
+    """Return what makes decoded data fit a type; None: nothing to do."""
+    return _fit(typ, None)
+
+
 def _fit(typ: Any, codec: Any) -> Callable[[Any], Any] | None:
     """Return what makes the payload of a codec fit a type; None: nothing to do."""
     if typ is None:

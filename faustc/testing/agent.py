@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +25,13 @@ __all__ = ["AgentTestWrapper"]
 
 # How long an agent whose context ends may take to come to an end by itself.
 END_S = 1.0
+
+
+class _Hand:
+    """Holds a message while it is decoded."""
+
+    def __init__(self, message: Any) -> None:
+        self.in_hand = message
 
 
 class _Thrown:
@@ -160,13 +166,15 @@ class AgentTestWrapper(Agent):
             value, headers = request(
                 self, value, headers, reply_topic(self.app, reply_to), correlation_id
             )
+        if isinstance(self.original_channel, Topic):
+            await self.original_channel.schema.ready()
         raw_key, raw_value, pairs = self._encode(
             key, value, headers_list(headers), key_serializer, value_serializer
         )
         message = self.to_message(
             raw_key, raw_value, partition=partition, timestamp=timestamp, headers=pairs
         )
-        hand = SimpleNamespace(in_hand=message)
+        hand = _Hand(message)
         decode_key, decode_value = self.channel.decoders_for(hand, self.envelopes)
         event: Event = self.app.create_event(
             decode_key(raw_key), decode_value(raw_value), message.headers, message
