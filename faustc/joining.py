@@ -188,6 +188,8 @@ class Joining:
         for _, reader in readers:
             reader.watch(self._ready)
             reader.holders.add(self)
+            if isinstance(reader, Reader):
+                reader.patience_s = (max(spans) + rules.grace_ms) / 1000
 
     # -- as a portion --------------------------------------------------------------------
 

@@ -184,6 +184,7 @@ class Reader:
         self.max_messages = max_messages
         self.tracked = tracked  # False: its acknowledgements move no committed offset
         self.closed = False
+        self.patience_s = 0.0  # its events are in hand for so long without being stuck
         self.taken_total = 0  # messages of opened portions
         self.on_take: Callable[[int], None] | None = None  # told the size of each portion opened
         self.holders: WeakSet[Any] = WeakSet()  # streams that may have collected some

@@ -38,7 +38,7 @@ class StuckWatch:
                     seen[key] = offset, now, now
                     continue
                 since, said = before[1:]
-                if now - said >= self._after_s:
+                if now - said >= self._after_s + reader.patience_s:
                     logger.warning(
                         "%s has been at %s/%d offset %d for %.0f s; nothing after it is committed",
                         reader.name,
