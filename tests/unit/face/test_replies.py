@@ -13,7 +13,8 @@ import faustc
 from faustc.exceptions import NoReply, RequestFailed
 from faustc.replies import ReplyPromise
 from faustc.reqrep import ReqRepResponse
-from faustc.testing import MemoryBroker
+from faustc.testing import EmbeddedBroker, MemoryBroker
+from faustc.testing.memory import MemoryTransport
 
 ASKS_FAUST = [("Faust-Ag-ReplyTo", b"answers"), ("Faust-Ag-CorrelationId", b"c1")]
 
@@ -27,7 +28,7 @@ class Calc:
     """An app with agents to be called."""
 
     def __init__(self, **options: Any) -> None:
-        self.app = app = faustc.App("calc", broker="kafka://nowhere", **options)
+        self.app = app = faustc.App("calc", **{"broker": "kafka://nowhere", **options})
         self.sunk: list[Any] = []
         self.asked: list[Any] = []
         self.answers = app.topic("answers", value_type=ReqRepResponse, partitions=1)
@@ -584,6 +585,49 @@ async def test_a_client_may_become_a_worker_later() -> None:
             assert await calc.double.ask(2) == 4
             await t.settled()
     assert calc.asked == [1, 2]
+
+
+async def test_an_app_that_was_never_started_may_ask() -> None:
+    worker, client = Calc(), Calc()
+    async with MemoryBroker() as broker, worker.app.test_context(broker=broker):
+        client.app.transport = MemoryTransport(broker.dialer())
+        assert await client.double.ask(1) == 2
+        promise = await client.slow.ask_nowait(1000)
+        await client.app.stop()
+        with pytest.raises(NoReply):
+            await promise
+        assert not client.app.started
+        assert await client.double.ask(2) == 4  # anew
+        await client.app.stop()
+    assert client.asked == []
+
+
+def test_each_run_of_a_loop_may_ask_and_stop(
+    embedded_broker: EmbeddedBroker,
+) -> None:
+    worker, client = (Calc(broker=embedded_broker.url) for _ in range(2))
+    ready, done = threading.Event(), threading.Event()
+
+    async def work() -> None:
+        async with worker.app:
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    async def ask(number: int) -> Any:
+        try:
+            async with asyncio.timeout(30):
+                return await client.double.ask(number)
+        finally:
+            await client.app.stop()
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        assert [asyncio.run(ask(n)) for n in range(3)] == [0, 2, 4]
+    finally:
+        done.set()
+        thread.join(30)
 
 
 # -- settings ------------------------------------------------------------------------------
