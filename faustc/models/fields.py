@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Generic, Self, TypeVar
 
@@ -451,7 +450,6 @@ TYPE_TO_FIELD: dict[Any, type[FieldDescriptor[Any]]] = {
 }
 
 
-@lru_cache(maxsize=2048)
 def field_for_type(typ: Any) -> tuple[type[FieldDescriptor[Any]], type[Tag[Any]] | None]:
     """Return the descriptor class for an annotation, and its tag, if it has one."""
     typ = without_none(typ)
