@@ -395,6 +395,9 @@ class Iteration(Generic[T]):
                 await part.end()
 
     async def _ended(self, walk: int) -> None:
+        stopped = getattr(self.channel, "on_stop_iteration", None)
+        if stopped is not None:  # an iterable has none
+            stopped()
         if walk == self._walks:
             await self.end()
 

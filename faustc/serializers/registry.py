@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ..codecs import CodecArg, Json, Raw, get_codec
 from ..exceptions import DecodeError, KeyDecodeError, ValueDecodeError
 from ..models import foreign
+from ..models.base import Model
 from ..models.coerce import Rules, converter
 from ..models.record import Record
 from ..models.registry import maybe_model
@@ -55,6 +56,11 @@ class Registry:
         self._nobody_set = {"key": not key_serializer, "value": not value_serializer}
         self._decoders: dict[Any, Decoder] = {}
         self._encoders: dict[Any, Encoder] = {}
+
+    @property
+    def Model(self) -> type[Model]:  # noqa: N802 - Faust's name
+        """The class of all models."""
+        return Model
 
     # -- one at a time, as Faust has it
 

@@ -657,3 +657,35 @@ def test_a_schema_that_looks_at_headers_is_asked_for_every_message():
     assert schema.key_decoder(app) is not None
     assert schema.loads_value(app, message(None, b"x", codec="raw")) == b"x"
     assert schema.dumps_value(app, b"x", headers=None) == (b"x", {"codec": "raw"})
+
+
+# -- Faust's names
+
+
+def test_json_under_faust_s_name():
+    from faustc.utils import json as faust_json
+
+    class Own:
+        def __json__(self):
+            return {"own": 1}
+
+    value = {"d": Decimal("1.10"), "t": datetime(2020, 1, 2), "o": Own(), "u": UUID(int=1)}
+    text = faust_json.dumps(value)
+    assert isinstance(text, str)
+    assert faust_json.loads(text) == {
+        "d": "1.10",
+        "t": "2020-01-02T00:00:00",
+        "o": {"own": 1},
+        "u": str(UUID(int=1)),
+    }
+    assert faust_json.loads(faust_json.dumps(value, indent=2)) == faust_json.loads(text)
+    assert faust_json.loads(b"1.5", parse_float=Decimal) == Decimal("1.5")
+    assert faust_json.str_to_decimal("1.50") == Decimal("1.50")
+    for wrong in ("NaN", "Infinity", "x", "1" * 1001):
+        with pytest.raises(ValueError, match=r"no decimal|no finite|longer"):
+            faust_json.str_to_decimal(wrong)
+
+
+def test_the_registry_knows_what_a_model_is():
+    assert issubclass(Account, Registry().Model)
+    assert isinstance(ACCOUNT, Registry().Model)

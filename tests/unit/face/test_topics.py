@@ -510,3 +510,60 @@ def test_the_schema_class_of_the_settings_is_used(make_app: App) -> None:
     topic = app.topic("a", value_type=int)
     assert isinstance(topic.schema, Own)
     assert topic.schema.value_type is int
+
+
+async def test_a_channel_is_told_that_an_iteration_ended(make_app: App) -> None:
+    ended: list[str] = []
+
+    class Told(faustc.Topic):
+        def on_stop_iteration(self) -> None:
+            super().on_stop_iteration()
+            ended.append(self.name)
+
+    app = make_app(Topic=Told)
+    topic = app.topic("orders", value_type=int)
+    seen: list[int] = []
+
+    @app.agent(topic)
+    async def take(stream: Any) -> None:
+        async for value in stream:
+            seen.append(value)
+            if value == 1:
+                raise LookupError("x")
+
+    async with app.test_context() as t:
+        for n in range(3):
+            await t.send(topic, "k", n)
+        await t.settled()
+        assert seen == [0, 1, 2]
+        assert ended == ["orders"]
+    assert ended == ["orders", "orders"]
+
+
+def test_names_that_code_annotates_with() -> None:
+    from faustc.types import core, tuples
+
+    tp = faustc.types.TP("a", 1)
+    assert (tp.topic, tp.partition, tp) == ("a", 1, ("a", 1))
+    assert tuples.TP is faustc.types.TP
+    metadata = RecordMetadata("a", 1, tp, 5, 1000, 0)
+    fut = FutureMessage(PendingMessage(None, b"k", b"v", headers={"h": b"1"}))
+    with pytest.raises(Exception, match="not sent yet"):
+        fut.result()
+    fut.set_result(metadata)
+    assert (fut.done(), fut.result(), fut.exception()) == (True, metadata, None)
+    assert tuples.ConsumerMessage is tuples.Message
+    assert core.merge_headers([("a", b"1")], {"b": "2"}) == [("a", b"1"), ("b", b"2")]
+    assert core.merge_headers(None, {"b": "2"}) == {"b": b"2"}
+    assert core.prepare_headers({"a": "1"}) == {"a": b"1"}
+
+
+def test_attributes_that_say_what_a_topic_is(make_app: App) -> None:
+    topic = make_app().topic(
+        "a", "b", key_type=str, value_type=Order, partitions=3, internal=True, has_prefix=True
+    )
+    assert (topic.get_topic_name(), topic.label, str(topic), topic.name) == ("a", "a,b", "a,b", "a")
+    assert (topic.key_type, topic.value_type, topic.partitions) == (str, Order, 3)
+    assert (topic.schema.key_type, topic.schema.value_type) == (str, Order)
+    assert (topic.pattern, topic.subscriber_count, topic.internal) == (None, 0, True)
+    assert topic.has_prefix
