@@ -91,28 +91,18 @@ class Join:
         key = type(self), stream.label, self._rules[1:]
         if shelf is not None and (kept := shelf.join(key)) is not None:
             return kept  # type: ignore[no-any-return]
+        topics = [
+            topic
+            for part in stream.combined
+            if isinstance(part.channel, Topic)
+            for topic in part.channel.topics
+        ]
         readers = [(part, await part.opened()) for part in stream.combined]
-        await self._fit(stream)
+        await _fit(stream.app.runner, topics)
         joining = Joining(stream, readers, self._rules)
         if shelf is not None:
             shelf.keep_join(key, joining, stream.combined)
         return joining
-
-    async def _fit(self, stream: Any) -> None:
-        """See to it that counterparts are in partitions of the same number."""
-        count = stream.app.runner.partition_count
-        counts = {
-            topic: await count(topic)
-            for part in stream.combined
-            if isinstance(part.channel, Topic)
-            for topic in part.channel.topics
-        }
-        if len(set(counts.values())) > 1:
-            listing = ", ".join(f"{topic} has {n}" for topic, n in counts.items())
-            raise ImproperlyConfigured(
-                f"topics that are joined need as many partitions each, and {listing}; "
-                "group_by() one of them with partitions="
-            )
 
 
 class InnerJoin(Join):
@@ -135,6 +125,19 @@ class OuterJoin(Join):
     """Pairs, and events of both streams that none came for."""
 
     keep = (True, True)
+
+
+async def _fit(runner: Any, topics: list[str]) -> None:
+    """See to it that counterparts are in partitions of the same number, and at one worker."""
+    counts = {topic: await runner.partition_count(topic) for topic in topics}
+    if len(set(counts.values())) > 1:
+        listing = ", ".join(f"{topic} has {n}" for topic, n in counts.items())
+        raise ImproperlyConfigured(
+            f"topics that are joined need as many partitions each, and {listing}; "
+            "group_by() one of them with partitions="
+        )
+    if len(counts) > 1:
+        runner.engine.keep_together(counts)
 
 
 def _parts(stream: Any) -> list[Any]:

@@ -82,7 +82,8 @@ class Relay:
             return
         if channel.partitions is None and source.topics:
             count = self._source.app.runner.partition_count
-            channel.partitions = max([await count(topic) for topic in source.topics])
+            counts = [await count(topic) for topic in source.topics]
+            channel.partitions = max(counts) or None
 
     async def _run(self, source: Any, origin: Any) -> None:
         channel, key_of = self._channel, self._key_of

@@ -29,6 +29,8 @@ __all__ = [
     "Subscription",
     "assignor",
     "balance",
+    "owners_of",
+    "subscribers_of",
     "without_transfers",
 ]
 
@@ -101,7 +103,7 @@ class Range:
         self, members: Mapping[str, Subscription], partitions: Mapping[str, int]
     ) -> dict[str, Assignment]:
         shares: dict[str, list[TopicPartition]] = {member: [] for member in members}
-        for topic, subscribers in _subscribers(members, partitions).items():
+        for topic, subscribers in subscribers_of(members, partitions).items():
             each, extra = divmod(partitions[topic], len(subscribers))
             start = 0
             for position, member in enumerate(subscribers):
@@ -130,7 +132,9 @@ class RoundRobin:
     ) -> dict[str, Assignment]:
         shares: dict[str, list[TopicPartition]] = {member: [] for member in members}
         ring = _member_order(members)
-        subscribers = {topic: set(who) for topic, who in _subscribers(members, partitions).items()}
+        subscribers = {
+            topic: set(who) for topic, who in subscribers_of(members, partitions).items()
+        }
         turn = 0
         for topic in sorted(subscribers):
             for partition in range(partitions[topic]):
@@ -175,7 +179,7 @@ class Sticky:
             else:
                 previous, generation = decode_previous(subscription.user_data)
                 claims[member] = (generation, previous)
-        return _assignments(balance(members, partitions, _owners(claims)))
+        return _assignments(balance(members, partitions, owners_of(claims)))
 
     def assigned(self, assignment: Assignment, generation: int) -> None:
         self._previous = assignment.partitions
@@ -205,7 +209,7 @@ class CooperativeSticky:
             member: (_generation_of(subscription), subscription.owned)
             for member, subscription in members.items()
         }
-        shares = balance(members, partitions, _owners(claims))
+        shares = balance(members, partitions, owners_of(claims))
         owned = {member: subscription.owned for member, subscription in members.items()}
         return _assignments(without_transfers(shares, owned))
 
@@ -262,7 +266,7 @@ def balance(
     unequal ones no chain of moves from a member to another that has at least
     two fewer is left undone.
     """
-    subscribers = _subscribers(members, partitions)
+    subscribers = subscribers_of(members, partitions)
     loads = dict.fromkeys(_member_order(members), 0)
     held: dict[str, dict[str, list[int]]] = {member: {} for member in loads}
     free: dict[str, list[int]] = {}
@@ -359,7 +363,7 @@ def _chain_to_lighter(
     return []
 
 
-def _owners(
+def owners_of(
     claims: Mapping[str, tuple[int, Collection[TopicPartition]]],
 ) -> dict[TopicPartition, str]:
     """Believe the newest generation's claim; where two of one generation clash, neither."""
@@ -439,7 +443,7 @@ def _member_order(members: Mapping[str, Subscription]) -> list[str]:
     return sorted(members, key=place)
 
 
-def _subscribers(
+def subscribers_of(
     members: Mapping[str, Subscription], partitions: Mapping[str, int]
 ) -> dict[str, list[str]]:
     """Map each topic that exists to the members that want it, in order."""

@@ -360,6 +360,12 @@ class Consumer(Assigned):
 
     # -- which partitions --------------------------------------------------------------
 
+    def enforce_rebalance(self, reason: str = "asked to") -> None:
+        """Have the group share out its partitions anew; does nothing without a group."""
+        member = self._subscription.member
+        if member is not None:
+            member.enforce_rebalance(reason)
+
     def subscribe(
         self,
         topics: Collection[str] = (),

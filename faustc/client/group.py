@@ -299,6 +299,12 @@ class GroupMember:
             host, membership = self._running()
             host.call_soon(membership.subscribe, *self._wants)
 
+    def enforce_rebalance(self, reason: str) -> None:
+        """Have the group share out its partitions anew."""
+        if self._membership is not None:
+            host, membership = self._running()
+            host.call_soon(membership.enforce_rebalance, reason)
+
     async def wait_assigned(self, timeout_s: float = 30.0) -> Partitions:
         """Wait until the group is stable and the user knows of everything; return what is held."""
         host, membership = self._running()

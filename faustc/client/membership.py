@@ -322,6 +322,10 @@ class Membership:
 
     # --- what makes it join again ---
 
+    def enforce_rebalance(self, reason: str) -> None:
+        """Join again, though nothing that we know of has changed."""
+        self._ask_rejoin(reason)
+
     def _ask_rejoin(self, reason: str) -> None:
         if not self._rejoin.is_set():
             self._reason = reason

@@ -7,13 +7,17 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from faustc.exceptions import BrokerError
+from faustc.clock import monotonic
+from faustc.exceptions import BrokerError, KafkaTimeout
 
 __all__ = ["Declarations", "TopicSpec", "declare"]
 
 logger = logging.getLogger(__name__)
 
+UNKNOWN_TOPIC = 3
 TOPIC_ALREADY_EXISTS = 36
+# How long a topic is waited for that somebody else creates.
+APPEAR_S = 30.0
 
 
 class TopicSpec(NamedTuple):
@@ -84,6 +88,26 @@ class Declarations:
             missing = await declare(await self._running(), new, allowed=self._allowed)
             self._declared.update(spec.name for spec in new)
             self._appeared |= missing
+
+    async def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has, 0 if the driver cannot tell.
+
+        Asked of the cluster, not of the consumer: that knows only topics of which it has
+        a partition. Raises KafkaTimeout if there is no such topic within APPEAR_S.
+        """
+        admin = await self._running()
+        describe = getattr(admin, "describe_topics", None)
+        if describe is None:  # a driver that cannot tell
+            return 0
+        deadline = monotonic() + APPEAR_S
+        while monotonic() < deadline:
+            try:
+                return len((await describe([topic]))[topic].partitions)
+            except BrokerError as exc:
+                if exc.code != UNKNOWN_TOPIC:
+                    raise
+            await asyncio.sleep(0.1)
+        raise KafkaTimeout(f"topic {topic} has not appeared within {APPEAR_S:g} s")
 
     async def look(self) -> None:
         """Note which topics there are, before those that a pattern finds later."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from faustc.client.copartitioned import Copartitioned
 from faustc.engine.assignment import AnyOf, Assignment, OnSlowDrain
 from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.counters import Counters
@@ -30,7 +31,6 @@ from faustc.exceptions import (
     ConsumerNotStarted,
     DeliveryFailed,
     FaustError,
-    KafkaTimeout,
     ProducerClosed,
 )
 from faustc.types import TopicPartition
@@ -51,8 +51,6 @@ MIN_COMMIT_TIMEOUT_S = 5.0
 LAST_COMMIT_S = 15.0
 # How long each part is given to close after a crash.
 ABANDON_S = 10.0
-# How long the number of a topic's partitions is waited for.
-METADATA_S = 30.0
 # While every inbox is full, the group is told this often that we are alive.
 ALIVE_S = 1.0
 
@@ -110,6 +108,7 @@ class Engine:
         self.options = options
         self.counters = counters
         self.assignment = Assignment(self._taken, on_slow_drain)
+        self._assignor = Copartitioned()
         self.consumer: Any = None
         self.producer: Any = None
         self.checkpoint: Checkpoint | None = None
@@ -196,7 +195,9 @@ class Engine:
             await self._start_consumer()
 
     async def _start_consumer(self) -> None:
-        consumer = self.transport.create_consumer(**self.options.consumer)
+        consumer = self.transport.create_consumer(
+            **{"partition_assignment_strategy": [self._assignor], **self.options.consumer}
+        )
         self.checkpoint = Checkpoint(self.assignment, consumer, self.flush, self.counters)
         self.consumer = consumer
         await self._subscribe()
@@ -214,6 +215,21 @@ class Engine:
             await self._start_consumer()
         elif (self.assignment.names, self.assignment.patterns) != known:
             await self._subscribe()
+
+    def keep_together(self, topics: Collection[str]) -> None:
+        """Let one worker have the partitions of one number of all these topics."""
+        groups = self._assignor.groups
+        if frozenset(topics) in groups:
+            return
+        self._assignor.groups = groups | {frozenset(topics)}
+        enforce = getattr(self.consumer, "enforce_rebalance", None)
+        if enforce is not None:
+            enforce(f"{', '.join(sorted(topics))} belong together")
+
+    def leading_topic(self, topic: str) -> str:
+        """Return the first of the topics that are kept together with one; itself, if none are."""
+        groups = [group for group in self._assignor.groups if topic in group]
+        return min(map(min, groups), default=topic)
 
     async def _subscribe(self) -> None:
         """Ask for all that the readers want; one matcher stands for several patterns and names."""
@@ -307,21 +323,8 @@ class Engine:
     # -- topics ------------------------------------------------------------------------
 
     async def partition_count(self, topic: str) -> int:
-        """Return how many partitions a topic has that we read, once that is known.
-
-        Raises KafkaTimeout if it is not within METADATA_S.
-        """
-        deadline = asyncio.get_running_loop().time() + METADATA_S
-        while asyncio.get_running_loop().time() < deadline:
-            known = getattr(self.running_consumer(), "partitions_for_topic", None)
-            if known is None:  # a driver that cannot tell
-                ours: Collection[TopicPartition] = self.consumer.assignment()
-                return max(1, sum(tp.topic == topic for tp in ours))
-            numbers: Collection[int] = known(topic) or ()
-            if numbers:
-                return len(numbers)
-            await asyncio.sleep(0.05)
-        raise KafkaTimeout(f"no metadata of topic {topic} within {METADATA_S:g} s")
+        """Return how many partitions a topic has; raises KafkaTimeout if it does not come to be."""
+        return await self.declared.partition_count(topic)
 
     async def declare(self, specs: Iterable[TopicSpec]) -> None:
         """Create the topics that are missing, each looked for once."""

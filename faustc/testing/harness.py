@@ -294,7 +294,8 @@ class AppTest:
         if members == 1:
             missing = wanted - engine.assignment.partitions
         else:  # of several, each is to have some, if there are enough for all
-            satisfied = members > len(wanted) or engine.assignment.partitions
+            units = {(engine.leading_topic(tp.topic), tp.partition) for tp in wanted}
+            satisfied = members > len(units) or engine.assignment.partitions
             missing = set() if members and satisfied else wanted
         if not missing:
             for tp in engine.assignment.partitions:

@@ -257,3 +257,71 @@ def test_a_join_that_cannot_work_is_an_error_where_it_is_written() -> None:
     ]:  # fmt: skip
         with pytest.raises(TypeError if why is None else ImproperlyConfigured, match=why):
             wrong()
+
+
+async def test_two_workers_have_what_belongs_together() -> None:
+    """Wherever an order and its payment come to, they come to one worker; also when one dies."""
+    async with MemoryBroker() as broker:
+        shops = [Shop("outer_join", Order.id, Payment.order) for _ in range(2)]
+        async with (
+            shops[0].app.test_context(broker=broker) as t,
+            shops[1].app.test_context(broker=broker) as other,
+        ):
+            await t.settled()
+            await t.advance(60)
+            held = [
+                {
+                    name: {
+                        tp.partition for tp in shop.app.consumer.assignment() if tp.topic == name
+                    }
+                    for name in ("orders", "payments")
+                }
+                for shop in shops
+            ]
+            assert all(one["orders"] == one["payments"] for one in held)
+            assert sorted(len(one["orders"]) for one in held) == [1, 1]
+            now = t.now()
+            for n in range(8):
+                await shops[0].order(t, f"{n}", now, partition=n % 2)
+                await shops[0].pay(t, f"{n}", n, now, partition=n % 2)
+            while sum(len(shop.pairs) for shop in shops) < 8:
+                await t.advance(0.1)
+            await other.kill()
+            for n in range(8):
+                await shops[0].pay(t, f"{n}", 100 + n, now + 1, partition=n % 2)
+            await t.settled()
+        pairs = {pair for shop in shops for pair in shop.pairs}
+        assert pairs == {(f"{n}", m) for n in range(8) for m in (n, 100 + n)}
+
+
+async def test_a_worker_without_partitions_waits_for_some() -> None:
+    async with MemoryBroker() as broker:
+        shops = [Shop("join", Order.id, Payment.order) for _ in range(3)]  # and two partitions
+        apps = [shop.app for shop in shops]
+        async with (
+            apps[0].test_context(broker=broker) as t,
+            apps[1].test_context(broker=broker),
+            apps[2].test_context(broker=broker),
+        ):
+            await t.advance(120)
+            assert sorted(len(app.consumer.assignment()) for app in apps) == [0, 2, 2]
+            assert [app.agents["match"].errors_total for app in apps] == [0, 0, 0]
+
+
+async def test_what_waits_goes_along_when_a_worker_joins() -> None:
+    async with MemoryBroker() as broker:
+        shops = [Shop("outer_join", Order.id, Payment.order) for _ in range(2)]
+        async with shops[0].app.test_context(broker=broker) as t:
+            now = t.now()
+            for n in range(8):
+                await shops[0].order(t, f"{n}", now, partition=n % 2)
+            await t.advance(5)
+            async with shops[1].app.test_context(broker=broker) as other:
+                await t.advance(30)
+                for n in range(8):
+                    await shops[0].pay(t, f"{n}", n, now + 40, partition=n % 2)
+                await t.settled()
+                await other.settled()
+                assert sum(t.committed("orders", p) or 0 for p in range(2)) == 8
+        assert all(len(shop.pairs) == 4 for shop in shops)
+        assert sorted(p for shop in shops for p in shop.pairs) == [(f"{n}", n) for n in range(8)]
