@@ -25,8 +25,9 @@ class Answers:
     def request(self) -> Request | None:
         """Return the request that the event in hand is, None if it is none."""
         message = self.stream.in_use.in_hand
-        if message is None:
-            return None
+        return None if message is None else self._request_of(message)
+
+    def _request_of(self, message: Any) -> Request | None:
         headers = message.headers
         if headers and (request := request_in(headers)) is not None:
             return request
@@ -34,21 +35,16 @@ class Answers:
         return envelopes.request_in(message.value, headers or ()) if envelopes.seen else None
 
     async def give(self, request: Request, value: Any) -> None:
-        """Reply to a request with a value."""
-        self._answered = self.stream.in_use.in_hand
+        """Reply to a request with a value; raises TypeError if there is no JSON for it."""
         await self.agent.send_reply(request, response_to(request, self._key(), value))
+        self._answered = self.stream.in_use.in_hand
 
     async def fail(self, error: BaseException) -> None:
-        """Reply that the agent raised, if it has not replied already and the asker cares."""
-        request = self.request()
-        if (
-            request is None
-            or not request.takes_errors
-            or self.stream.in_use.in_hand is self._answered
-        ):
-            return
-        response = error_to(request, self._key(), self.agent.name, error)
-        await self.agent.send_reply(request, response)
+        """Reply that the agent raised, to all it has in hand and who care, if not replied to."""
+        for _, message in self.stream.in_use.in_hand_with_ledgers:
+            request = self._request_of(message)
+            if request is not None and request.takes_errors and message is not self._answered:
+                await self.agent.send_reply(request, error_to(request, self.agent.name, error))
 
     def _key(self) -> Any:
         try:
@@ -65,7 +61,7 @@ def refuse(agent: Any, message: Any, error: BaseException) -> None:
     request = request_in(message.headers or ())
     if request is None or not request.takes_errors:
         return
-    response = error_to(request, None, agent.name, error)
+    response = error_to(request, agent.name, error)
     sent: concurrent.futures.Future[Any] = concurrent.futures.Future()
     agent.app.runner.send_later(sent, lambda: agent.send_reply(request, response))
 

@@ -184,11 +184,11 @@ def response_to(request: Request, key: Any, value: Any) -> ReqRepResponse:
     return cls(key=key, value=value, correlation_id=request.correlation_id)
 
 
-def error_to(request: Request, key: Any, agent: str, error: BaseException) -> ReqRepError:
+def error_to(request: Request, agent: str, error: BaseException) -> ReqRepError:
     """Return the reply that says what an agent raised."""
     name = type(error).__name__
     description = {"agent": agent, "type": name, "detail": str(error)}
-    return ReqRepError(key=key, value=description, correlation_id=request.correlation_id)
+    return ReqRepError(key=None, value=description, correlation_id=request.correlation_id)
 
 
 def value_in(response: ReqRepResponse) -> Any:

@@ -179,6 +179,39 @@ async def test_an_agent_may_ask_another() -> None:
         assert await quadruple.ask(3) == 12
 
 
+async def test_whatever_an_agent_is_like_it_may_be_asked() -> None:
+    app, seen = faustc.App("calc", broker="kafka://nowhere"), []
+
+    @app.agent(name="plain")
+    def plain(number: int) -> int:
+        return number + 1
+
+    @app.agent(name="isolated", isolated_partitions=True)
+    async def isolated(numbers: Any) -> AsyncIterator[int]:
+        async for number in numbers:
+            yield number * 4
+
+    @app.agent(name="grouped")
+    async def grouped(numbers: Any) -> AsyncIterator[int]:
+        async for number in numbers.group_by(str, name="number"):
+            yield number * 3
+
+    @app.agent(name="retried", on_failure=faustc.Retry(2))
+    async def retried(numbers: Any) -> AsyncIterator[int]:
+        async for number in numbers:
+            seen.append(number)
+            if len(seen) < 3:
+                raise ValueError("not yet")
+            yield number
+
+    async with app.test_context(), asyncio.timeout(60):
+        assert await plain.ask(1) == 2
+        assert await isolated.join([1, 2, 3]) == [4, 8, 12]
+        assert await grouped.ask(1) == 3
+        assert await retried.ask(7) == 7
+        assert seen == [7, 7, 7]
+
+
 async def test_an_agent_over_a_channel_in_memory_may_be_asked() -> None:
     calc = Calc()
 
@@ -344,6 +377,35 @@ async def test_an_error_after_a_reply_is_no_second_reply() -> None:
         assert len(t.received(calc.app.conf.reply_to)) == 99
         with pytest.raises(RequestFailed, match="below zero"):
             await calc.count.ask(-1)
+
+
+async def test_a_value_that_no_reply_can_carry_is_an_error_for_who_asked() -> None:
+    calc = Calc()
+
+    @calc.app.agent(name="odd")
+    async def odd(numbers: Any) -> AsyncIterator[Any]:
+        async for number in numbers:
+            yield object() if number % 2 else number
+
+    async with calc.app.test_context():
+        with pytest.raises(RequestFailed, match="agent odd raised TypeError"):
+            await odd.ask(1)
+        assert await odd.ask(2) == 2
+
+
+async def test_everybody_whose_request_is_in_a_list_learns_that_it_failed() -> None:
+    calc = Calc()
+
+    @calc.app.agent()
+    async def together(numbers: Any) -> AsyncIterator[Any]:
+        async for several in numbers.take(3, within=1):
+            yield sum(several) / len(several) / (0 not in several)
+
+    async with calc.app.test_context():
+        asked = [together.ask(n, key="k") for n in range(3)]
+        failures = await asyncio.gather(*asked, return_exceptions=True)
+        assert [getattr(one, "error_type", one) for one in failures] == ["ZeroDivisionError"] * 3
+        assert await together.ask(4) == 4
 
 
 async def test_a_request_that_does_not_decode_is_an_error_for_who_asked() -> None:
