@@ -8,10 +8,11 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from functools import cached_property
 from typing import Any, NoReturn
 
+from faustc import crontab
 from faustc._lazy import door
 from faustc.agents import Agent, Agents
 from faustc.channels import Channel
@@ -38,7 +39,7 @@ LATER = {
     **dict.fromkeys(("Table", "Set", "SetTable", "GlobalTable", "SetGlobalTable"), "tables"),
     **dict.fromkeys(("tables", "table_route"), "tables"),
     **dict.fromkeys(("page", "web", "client_session", "http_client", "cache"), "web views"),
-    **dict.fromkeys(("crontab", "LiveCheck", "router", "assignor"), "this"),
+    **dict.fromkeys(("LiveCheck", "router", "assignor"), "this"),
 }
 
 
@@ -279,6 +280,37 @@ class App(Service):
 
             ticking.__qualname__ = label
             self.tasks.append(ticking)
+            return fun
+
+        return define
+
+    def crontab(  # type: ignore[override]
+        self,
+        cron_format: str,
+        *,
+        timezone: tzinfo | str | None = None,
+        tz: tzinfo | str | None = None,
+        on_leader: bool = False,
+        traced: bool = True,
+    ) -> Any:
+        """Run the decorated coroutine function at the times of a cron expression.
+
+        timezone, or tz, is a tzinfo or a name such as "Europe/Oslo"; by default it is the
+        setting timezone, which is UTC. A time that is missed, because the function or the
+        worker was not ready, is left out.
+        """
+        crontab.check(cron_format)
+        zone = crontab.time_zone(timezone if timezone is not None else tz)
+
+        def define(fun: Callable[..., Any]) -> Callable[..., Any]:
+            once = leader_only(self, fun) if on_leader else fun
+
+            async def scheduled() -> None:
+                async for _ in crontab.itercron(cron_format, zone or self.conf.timezone):
+                    await call(once, self)
+
+            scheduled.__qualname__ = str(getattr(fun, "__qualname__", "crontab"))
+            self.tasks.append(scheduled)
             return fun
 
         return define

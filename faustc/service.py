@@ -10,15 +10,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
+from datetime import UTC, timedelta, tzinfo
 from enum import Enum
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
+from faustc import crontab
 from faustc.engine.nursery import Nursery, owners
-from faustc.exceptions import FaustError
+from faustc.exceptions import FaustError, NotReady
 from faustc.timers import itertimer, seconds
+from faustc.waits import Waits
 
 __all__ = ["Service", "State"]
 
@@ -40,13 +44,11 @@ class State(Enum):
 
 
 class _TaskSpec(NamedTuple):
-    interval: float | timedelta | None
-    exec_first: bool
     name: str
-    max_drift_correction: float
+    run: Callable[[Any, Callable[[], Any]], Coroutine[Any, Any, Any]]  # (service, method)
 
 
-class Service:
+class Service(Waits):
     """Starts, runs tasks, and stops; a failure of any of them is its own.
 
     Subclasses override the `on_` hooks. Tasks marked with `@Service.task` or
@@ -79,7 +81,10 @@ class Service:
         self._should_stop: asyncio.Event = asyncio.Event()
         self._started_once = False
         self._stop_task: asyncio.Task[None] | None = None
+        self._transition: str | None = None
+        self._contexts = AsyncExitStack()
         self.on_init()
+        self.__post_init__()
 
     def __repr__(self) -> str:
         return f"<{self.label}: {self.state}>"
@@ -101,6 +106,8 @@ class Service:
         """init, starting, running, stopping, stopped or crashed."""
         if self.crash_reason is not None and self._state is not State.STOPPING:
             return "crashed"
+        if self._transition is not None:
+            return self._transition
         return str(self._state)
 
     @property
@@ -118,10 +125,24 @@ class Service:
         """Whether it is stopping or was asked to."""
         return self._should_stop.is_set() or self._state in (State.STOPPING, State.STOPPED)
 
+    def tracebacks(self) -> dict[str, str]:
+        """Return where each of its tasks, and those of its children, is just now, by name."""
+        found = {} if self._nursery is None else self._nursery.tracebacks()
+        for child in self._children:
+            found |= child.tracebacks()
+        return found
+
+    def human_tracebacks(self) -> str:
+        """Return where every task is just now, for people to read."""
+        return "\n".join(f"== {name}\n{text}" for name, text in self.tracebacks().items())
+
     # -- hooks -------------------------------------------------------------------------
 
     def on_init(self) -> None:
         """Run when the object is made."""
+
+    def __post_init__(self) -> None:
+        """Run when the object is made, after on_init."""
 
     def on_init_dependencies(self) -> list[Any]:
         """Return services that start and stop with this one."""
@@ -145,6 +166,17 @@ class Service:
     async def on_restart(self) -> None:
         """Run between stop and start of a restart."""
 
+    async def on_async_enter(self) -> None:
+        """Run when `async with` has started it."""
+
+    async def on_async_exit(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: Any = None,
+    ) -> None:
+        """Run when `async with` is left, before it is stopped."""
+
     # What our own services do between the hooks, which belong to users.
 
     async def _set_up(self) -> None:
@@ -164,7 +196,7 @@ class Service:
     @staticmethod
     def task(fun: Fun) -> Fun:
         """Mark a coroutine method as a task of the service."""
-        setattr(fun, MARK, _TaskSpec(None, False, fun.__name__, 0.0))
+        setattr(fun, MARK, _TaskSpec(fun.__name__, lambda service, method: method()))
         return fun
 
     @staticmethod
@@ -179,11 +211,75 @@ class Service:
         seconds(interval)
 
         def mark(fun: Fun) -> Fun:
-            spec = _TaskSpec(interval, exec_first, name or fun.__name__, max_drift_correction)
-            setattr(fun, MARK, spec)
+            async def run(service: Service, method: Callable[[], Awaitable[Any]]) -> None:
+                if exec_first:
+                    await method()
+                async for _ in itertimer(
+                    interval, max_drift_correction=max_drift_correction, name=label
+                ):
+                    await method()
+
+            label = name or fun.__name__
+            setattr(fun, MARK, _TaskSpec(label, run))
             return fun
 
         return mark
+
+    @staticmethod
+    def crontab(cron_format: str, *, timezone: tzinfo | str | None = None) -> Callable[[Fun], Fun]:
+        """Mark a coroutine method to be run at the times of a cron expression (see App.crontab).
+
+        Without a timezone they are UTC's.
+        """
+        crontab.check(cron_format)
+        zone = crontab.time_zone(timezone)
+
+        def mark(fun: Fun) -> Fun:
+            async def run(service: Service, method: Callable[[], Awaitable[Any]]) -> None:
+                async for _ in crontab.itercron(cron_format, zone or UTC):
+                    await method()
+
+            setattr(fun, MARK, _TaskSpec(fun.__name__, run))
+            return fun
+
+        return mark
+
+    @staticmethod
+    def transitions_to(flag: str) -> Callable[[Fun], Fun]:
+        """Let a service show this state while a coroutine method runs."""
+
+        def mark(fun: Fun) -> Fun:
+            @functools.wraps(fun)
+            async def shown(self: Service, *args: Any, **kwargs: Any) -> Any:
+                before, self._transition = self._transition, flag
+                try:
+                    return await fun(self, *args, **kwargs)
+                finally:
+                    self._transition = before
+
+            return cast(Fun, shown)
+
+        return mark
+
+    @classmethod
+    def from_awaitable(cls, coro: Awaitable[Any], *, name: str | None = None) -> Service:
+        """Return a service that runs a coroutine when it starts, and stops when that ends."""
+
+        class FromAwaitable(cls):  # type: ignore[misc,valid-type]
+            async def on_started(self) -> None:
+                self.add_future(self._run())
+
+            async def _run(self) -> None:
+                await coro
+                self.set_shutdown()
+                await self.stop()
+
+            @property
+            def label(self) -> str:
+                return name or str(getattr(coro, "__qualname__", type(self).__name__))
+
+        made: Service = FromAwaitable()
+        return made
 
     def add_dependency(self, service: Any) -> Any:
         """Let another service start and stop with this one."""
@@ -203,6 +299,26 @@ class Service:
             self._children.remove(service)
             await service.stop()
         return service
+
+    def add_context(self, context: AbstractContextManager[Any]) -> Any:
+        """Enter a context until the service stops; return what entering gives."""
+        return self._contexts.enter_context(context)
+
+    async def add_async_context(self, context: AbstractAsyncContextManager[Any]) -> Any:
+        """Enter an asynchronous context until the service stops; return what entering gives."""
+        return await self._contexts.enter_async_context(context)
+
+    async def join_services(self, services: Iterable[Any]) -> None:
+        """Start services one after the other, wait until all have stopped, and stop them."""
+        all_of_them = list(services)
+        try:
+            for service in all_of_them:
+                await service.maybe_start()
+            for service in all_of_them:
+                await service.wait_until_stopped()
+        finally:
+            for service in reversed(all_of_them):
+                await service.stop()
 
     def add_future(
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, vital: bool = False
@@ -257,20 +373,10 @@ class Service:
         assert self._nursery is not None
         for name, spec in self._service_tasks.items():
             method = getattr(self, name)
-            work = method() if spec.interval is None else self._run_timer(method, spec)
-            self._nursery.spawn(work, spec.name)
+            self._nursery.spawn(spec.run(self, method), spec.name)
         pending, self._pending = self._pending, []
         for coro, name in pending:
             self._nursery.spawn(coro, name)
-
-    async def _run_timer(self, method: Callable[[], Awaitable[Any]], spec: _TaskSpec) -> None:
-        assert spec.interval is not None
-        if spec.exec_first:
-            await method()
-        async for _ in itertimer(
-            spec.interval, max_drift_correction=spec.max_drift_correction, name=spec.name
-        ):
-            await method()
 
     async def maybe_start(self) -> bool:
         """Start it unless it is started; True if that was done."""
@@ -307,6 +413,7 @@ class Service:
             self._stop_children,
             self._close_nursery,
             self._tear_down,
+            self._contexts.aclose,
             self.on_shutdown,
         ):
             try:
@@ -373,31 +480,20 @@ class Service:
         """Ask it to stop, without waiting."""
         self._should_stop.set()
 
-    # -- for its own tasks -------------------------------------------------------------
-
-    async def sleep(self, n: float | timedelta) -> None:
-        """Sleep n seconds, or until the service is asked to stop."""
-        n_s = n.total_seconds() if isinstance(n, timedelta) else n
-        try:
-            async with asyncio.timeout(n_s):
-                await self._should_stop.wait()
-        except TimeoutError:
-            pass  # slept to the end
-
-    async def itertimer(
-        self, interval: float | timedelta, *, max_drift_correction: float = 0.1, name: str = ""
-    ) -> AsyncIterator[float]:
-        """Yield every interval until the service is asked to stop."""
-        async for late in itertimer(
-            interval, max_drift_correction=max_drift_correction, name=name or self.label
-        ):
-            if self.should_stop:
-                return
-            yield late
+    def service_reset(self) -> None:
+        """Forget that it stopped or crashed, as if it had not been started yet."""
+        if self.started or self._state is State.STOPPING:
+            raise NotReady(f"{self.label} is {self.state}; stop it before it is reset")
+        self._state = State.INIT
+        self.crash_reason = None
 
     async def __aenter__(self) -> Any:
         await self.start()
+        await self.on_async_enter()
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self.stop()
+    async def __aexit__(self, *exc: Any) -> None:
+        try:
+            await self.on_async_exit(*exc)
+        finally:
+            await self.stop()

@@ -22,7 +22,7 @@ LAYERS = [
     ["broker"],
     ["engine"],
     ["models"],
-    ["serializers", "setting_types", "setting_table", "settings", "timers"],
+    ["serializers", "setting_types", "setting_table", "settings", "timers", "crontab", "waits"],
     [
         "home",
         "signals",
@@ -64,6 +64,7 @@ DOORS = {
     "click": ["cli/"],
     "msgspec": ["models/foreign.py", "jsonable.py"],
     "pydantic": ["models/foreign.py"],
+    "cronsim": ["crontab.py"],
     "aiohttp": ["web/", "http.py"],
     "rocksdbpy": ["stores/"],
 }

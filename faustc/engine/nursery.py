@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import io
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -40,6 +41,15 @@ class Nursery:
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    def tracebacks(self) -> dict[str, str]:
+        """Return where each task is just now, by its name."""
+        found = {}
+        for task in self._tasks:
+            text = io.StringIO()
+            task.print_stack(file=text)
+            found[task.get_name()] = text.getvalue()
+        return found
 
     def spawn(
         self, work: Coroutine[Any, Any, Any], name: str, *, vital: bool = False
