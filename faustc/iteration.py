@@ -166,6 +166,7 @@ class Iteration(Generic[T]):
     def let_go(self) -> list[tuple[Any, Any]]:
         """Forget what is in hand, and return it: ledgers and messages."""
         message, self._message, self._event, self._value = self._message, None, None, None
+        self._giver = None
         held, self._held = self._held, []
         return held or ([] if message is None else [(self._ledger, message)])
 
@@ -418,7 +419,7 @@ class Iteration(Generic[T]):
 
     def take_back(self) -> None:
         """Let what is in hand be handed out again, before anything else."""
-        giver, self._giver = self._giver or self._reader, None
+        giver = self._giver or self._reader
         in_hand = self.let_go()
         self.hand_back()
         if in_hand:

@@ -200,6 +200,7 @@ class Stream(Iteration[T]):
                 "make it from that one, or from a clone()"
             )
         stream = self.clone(prev=self, **options)
+        stream.judge_undecodable = self.judge_undecodable
         self._next = stream
         return stream
 

@@ -645,3 +645,22 @@ async def test_an_agent_that_groups_is_tested_by_itself() -> None:
     async with sort.test_context() as agent:
         event = await agent.put(Order("a", 1), key="old")
         assert agent.results[event.message.offset] == ("a", 1)
+
+
+async def test_what_does_not_decode_is_dealt_with_in_every_stream_of_an_agent() -> None:
+    app = make_app()
+    dead = app.topic("dead", value_type=bytes)
+    seen: list[Any] = []
+
+    @app.agent(app.topic("orders", value_type=int), on_failure=faustc.DeadLetter("dead"))
+    async def work(stream: AnyStream) -> None:
+        async for value in stream & app.stream(app.topic("more", value_type=int)):
+            seen.append(value)
+
+    async with app.test_context() as t:
+        for topic in ("orders", "more"):
+            await t.send(app.topic(topic, value_serializer="raw"), value=b"no number")
+            await t.send(topic, value=1)
+        await t.settled()
+        assert sorted(m.headers["faustc-topic"] for m in t.received(dead)) == [b"more", b"orders"]
+    assert seen == [1, 1]
