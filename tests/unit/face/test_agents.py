@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -275,9 +276,10 @@ async def test_a_busy_agent_gives_the_loop_to_others(make_app: MakeApp, mem: Clu
     for _ in range(20_000):
         mem.append("many", b"1")
     await app.start()
-    began = asyncio.get_running_loop().time()
-    await asyncio.wait_for(done.wait(), 20)
-    took_s = asyncio.get_running_loop().time() - began
+    # In CPU time: a machine that does something else meanwhile is not our doing.
+    began = time.thread_time()
+    await asyncio.wait_for(done.wait(), 60)
+    took_s = time.thread_time() - began
     assert ticks >= took_s / 0.05  # at worst every 50 ms, rather than once at the end
 
 
