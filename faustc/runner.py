@@ -14,6 +14,7 @@ from faustc.channels import Channel, Feed
 from faustc.engine.engine import Engine, EngineOptions
 from faustc.engine.inbox import Reader
 from faustc.engine.isolated import IsolatedReader
+from faustc.events import current_event
 from faustc.exceptions import (
     ConsumerNotStarted,
     DecodeError,
@@ -48,6 +49,7 @@ class Runner:
         self.feeds: WeakSet[Feed] = WeakSet()  # what agents and streams read in memory
         self.replies = ReplyConsumer(app)
         self.opening = 0  # streams that are about to read
+        self.attaches = False  # stream_publish_on_commit, once the app has started
         self.undecodable = UndecodableLog()
         #: How topics are to be created whose description says so, by name.
         self.described: dict[str, Shape] = {}
@@ -106,6 +108,16 @@ class Runner:
         """Have a send carried out on the app's loop, after those asked for before it."""
         self.home.soon(lambda: self.engine.outbox.put(promise, send))
 
+    def attach(self, promise: FutureMessage, send: Callable[[FutureMessage], Any]) -> bool:
+        """Have a message wait until the event in hand is done; False if there is none."""
+        if self._engine is None or self.home.loop is not asyncio.get_running_loop():
+            return False
+        event = current_event()
+        if event is None or not self._engine.assignment.tracks(event.ledger):
+            return False
+        self._engine.attachments.put(event.tp, event.message.offset, promise, send)
+        return True
+
     def called_back(self, callback: Callable[[Any], Any], fut: FutureMessage) -> None:
         """Call what was given with a message; what fails in there stops nothing else."""
         self.engine.spawn(_call_back(callback, fut), "callback")
@@ -118,6 +130,7 @@ class Runner:
         app.finalize()
         check_supported(app.conf)
         self.home.settle(asyncio.get_running_loop())
+        self.attaches = app.conf.stream_publish_on_commit
         if self._engine is not None and self._engine.stopping:
             self._engine = None
         engine = self.engine

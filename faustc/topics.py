@@ -244,13 +244,20 @@ class Topic(SerializedChannel):
         of its event are acknowledged. timestamp is in seconds. May be called
         from any thread that runs an event loop. callback is called with a
         FutureMessage once that is done; it may be a coroutine function.
+
+        With `stream_publish_on_commit` what is sent for an event is kept until that is
+        done, and goes out just before its offset is committed: do not wait for it there.
+        force=True sends it now.
         """
-        if not self._plain or schema is not None or callback is not None:
+        runner = self.app.runner
+        if not self._plain or schema is not None or callback is not None or runner.attaches:
             await self._schema_of(schema).ready()
             fut = self.as_future_message(
                 key, value, partition, timestamp, headers, schema, key_serializer,
                 value_serializer, callback,
             )  # fmt: skip
+            if runner.attaches and not force and runner.attach(fut, self._publish_here):
+                return fut
             return await self.publish_message(fut, wait=False)
         raw_key, raw_value = self._encode(key, value, key_serializer, value_serializer)
         options: dict[str, Any] = {}

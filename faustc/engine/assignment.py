@@ -79,6 +79,10 @@ class Assignment:
         by_name = {reader for readers in self._readers.values() for reader in readers}
         return by_name.union(self._by_pattern)
 
+    def tracks(self, ledger: Any) -> bool:
+        """Say whether a ledger is one whose acknowledgements are committed."""
+        return any(reader.tracked and reader.owns(ledger) for reader in self.readers())
+
     def add_reader(self, reader: Reader) -> None:
         """Let a reader have every open partition of its topics, from the next batch on."""
         reader.on_take = self._on_take

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from faustc.engine.assignment import Assignment
+from faustc.engine.attachments import Attachments
 from faustc.engine.counters import Counters
 from faustc.exceptions import CommitFailed, ConnectionLost, DeliveryFailed, KafkaTimeout
 from faustc.types import OffsetAndMetadata, TopicPartition
@@ -32,7 +33,9 @@ class Checkpoint:
         consumer: Any,
         flush: Callable[[], Awaitable[None]],
         counters: Counters,
+        attachments: Attachments | None = None,
     ) -> None:
+        self._attachments = attachments
         self._assignment = assignment
         self._consumer = consumer
         self._flush = flush
@@ -43,6 +46,8 @@ class Checkpoint:
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """Forget what was committed for partitions that are no longer ours."""
+        if self._attachments is not None:
+            self._attachments.forget(partitions)
         for tp in partitions:
             self._committed.pop(tp, None)
             self._counters.committed.pop(tp, None)
@@ -87,6 +92,8 @@ class Checkpoint:
         }
         if not offsets:
             return True
+        if self._attachments is not None:
+            await self._attachments.publish(offsets)
         await self._flush()
         await self._consumer.commit(
             {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}

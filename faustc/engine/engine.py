@@ -17,6 +17,7 @@ from typing import Any
 
 from faustc.client.copartitioned import Copartitioned
 from faustc.engine.assignment import AnyOf, Assignment, OnSlowDrain
+from faustc.engine.attachments import Attachments
 from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.counters import Counters
 from faustc.engine.courier import Courier
@@ -120,6 +121,7 @@ class Engine:
         self._reading = Nursery(f"{name}.engine", on_crash)
         self._nursery = Nursery(f"{name}.engine", on_crash)
         self.outbox = Outbox(self._nursery)
+        self.attachments = Attachments()
         self.mailboxes = Mailboxes(self._nursery, options.start_timeout_s)
         self.courier = Courier(self.start_producer, counters)
         self.declared = Declarations(
@@ -198,7 +200,9 @@ class Engine:
         consumer = self.transport.create_consumer(
             **{"partition_assignment_strategy": [self._assignor], **self.options.consumer}
         )
-        self.checkpoint = Checkpoint(self.assignment, consumer, self.flush, self.counters)
+        self.checkpoint = Checkpoint(
+            self.assignment, consumer, self.flush, self.counters, self.attachments
+        )
         self.consumer = consumer
         await self._subscribe()
         await consumer.start(self.options.start_timeout_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from functools import partial
@@ -186,7 +187,6 @@ def test_a_derived_topic_keeps_what_is_not_changed(make_app: App) -> None:
 
 
 async def test_a_clone_reads_what_is_put_into_its_queue(make_app: App) -> None:
-    import asyncio
 
     app = make_app()
     topic = app.topic("orders", value_type=int)
@@ -567,3 +567,78 @@ def test_attributes_that_say_what_a_topic_is(make_app: App) -> None:
     assert (topic.schema.key_type, topic.schema.value_type) == (str, Order)
     assert (topic.pattern, topic.subscriber_count, topic.internal) == (None, 0, True)
     assert topic.has_prefix
+
+
+# -- stream_publish_on_commit
+
+
+async def test_what_an_event_sends_goes_out_with_its_commit(make_app: App) -> None:
+    app = make_app(stream_publish_on_commit=True, commit_interval=1.0)
+    orders = app.topic("orders", value_type=int, partitions=1)
+    hold, told = asyncio.Event(), []
+
+    @app.agent(orders)
+    async def take(stream: Any) -> None:
+        async for event in stream.events():
+            await event.send("copies", callback=told.append)
+            await event.forward("copies", key="second")
+            await app.send("now", value=event.value, force=True)
+            if event.value == 2:
+                await hold.wait()
+
+    async with app.test_context() as t:
+        await (await app.send("copies", value=0))  # outside of agents nothing is held back
+        assert t.values("copies") == [0]
+        await orders.send(value=1)
+        await orders.send(value=2)
+        await t.advance(10)
+        assert t.committed(orders) == 1
+        assert sorted(t.values("now")) == [1, 2]
+        assert sorted(t.values("copies")) == [0, 1, 1]
+        assert [fut.message.value for fut in told] == [b"1"]
+        hold.set()
+        await t.settled()
+        assert sorted(t.values("copies")) == [0, 1, 1, 2, 2]
+
+
+async def test_of_an_event_that_was_not_finished_nothing_is_seen(make_app: App) -> None:
+    runs: list[int] = []
+    async with MemoryBroker() as broker:
+        for run in range(2):
+            app = make_app(stream_publish_on_commit=True, commit_interval=1.0)
+            orders = app.topic("orders", value_type=int, partitions=1)
+
+            @app.agent(orders)
+            async def take(stream: Any, app: Any = app, run: int = run) -> None:
+                async for value in stream:
+                    await app.send("copies", value=value)
+                    runs.append(run)
+                    if run == 0:
+                        await asyncio.Event().wait()
+
+            async with app.test_context(broker=broker) as t:
+                if run == 0:
+                    await orders.send(value=1)
+                    await t.advance(5)
+                    await t.kill()
+                else:
+                    await t.settled()
+                    assert t.values("copies") == [1]
+    assert runs == [0, 1]
+
+
+async def test_what_is_not_committed_holds_nothing_back(make_app: App) -> None:
+    app = make_app(stream_publish_on_commit=True)
+    channel = app.channel()
+
+    async def copy(stream: Any) -> None:
+        async for value in stream:
+            await app.send("copies", value=value)
+
+    app.agent(app.topic("orders", acks=False), name="one")(copy)
+    app.agent(channel, name="two")(copy)
+    async with app.test_context() as t:
+        await t.send("orders", value=1)
+        await channel.send(value=2)
+        await t.settled()
+        assert sorted(t.values("copies")) == [1, 2]
