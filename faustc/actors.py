@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import io
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
@@ -16,6 +15,7 @@ from typing import Any
 from faustc.answering import Answers
 from faustc.failure import Fate
 from faustc.shelves import Shelf, current_shelf
+from faustc.stacks import stack_of
 from faustc.streams import Stream
 from faustc.supervisors import Verdict
 
@@ -47,6 +47,9 @@ class Actor:
         self.given_up = False
         self._reader = reader
         self._interrupted = False
+        self._calling = False  # the function runs, or waits for something
+        self._result: Any = None  # what it returned: where it is
+        self._stream_in_use: Stream[Any] | None = None
         self._shelf = Shelf(agent._spawn, agent._relays)
         self._pause_s = IDLE_RESTART_MIN_S
 
@@ -59,23 +62,32 @@ class Actor:
         return self.task is not None and self.task.done()
 
     def traceback(self) -> str:
-        """Return where it is just now."""
-        text = io.StringIO()
+        """Return where in its function it is just now, as text."""
         if self.task is None:
             return f"{self.name}: not started"
-        self.task.print_stack(file=text)
-        return text.getvalue()
+        if self.task.done():
+            return f"{self.name}: ended"
+        return f"{self.name}:\n{stack_of(self._result) or '  between two runs'}"
 
     def interrupt(self) -> None:
-        """Start the function again; what it has in hand comes again."""
-        if self.task is not None and self.task is not asyncio.current_task():
+        """Start the function again; what it has in hand comes again.
+
+        One that is being started again anyway is left to that.
+        """
+        if self.task is not None and self._calling:
+            if self._interrupted:  # and it did not mind
+                self.task.uncancel()
             self._interrupted = True
             self.task.cancel()
 
-    def give_up(self) -> None:
-        """End it; nobody takes its place."""
+    def end(self) -> None:
+        """End it, after the event that it has in hand; nobody takes its place."""
         self.given_up = True
-        if self.task is not None and self.task is not asyncio.current_task():
+        if self._reader is not self.agent.reader:  # it is its own
+            self._reader.close()
+        stream = self._stream_in_use
+        idle = stream is None or stream.in_use.in_hand is None
+        if idle and self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
 
     async def run(self) -> None:
@@ -102,22 +114,25 @@ class Actor:
 
     async def _run_once(self) -> None:
         """Run the function once, and see to what it leaves in hand when it ends."""
-        agent, stream = self.agent, self._stream()
+        agent = self.agent
+        stream = self._stream_in_use = self._stream()
         answers = Answers(agent, stream)
+        self._interrupted = False
         error: Exception | None = None
         try:
             await self._call(stream, answers)
         except asyncio.CancelledError:
-            if not self._interrupted:
-                raise
-            self._interrupted = False
-            task = asyncio.current_task()
-            assert task is not None
-            task.uncancel()
+            if not self._interrupted or self.task is None or self.task.uncancel():
+                raise  # somebody else wants it to end
             self._take_back(stream.in_use)
             return
         except Exception as exc:  # noqa: BLE001 - whatever user code raises ends one event
             error = exc
+        finally:
+            self._calling = False
+            self._result = None
+        if self._interrupted and self.task is not None:
+            self.task.uncancel()  # it ended by something else
         stream = stream.in_use
         if error is None:
             await self._returned(stream)
@@ -126,7 +141,8 @@ class Actor:
 
     async def _call(self, stream: Stream[Any], answers: Answers) -> None:
         agent = self.agent
-        result = agent.started(stream)
+        self._calling = True
+        result = self._result = agent.started(stream)
         if isinstance(result, AsyncGenerator):
             async with aclosing(result):  # a sink may fail where the function did not
                 async for value in result:
@@ -179,8 +195,8 @@ class Actor:
         """Wait before a retry; less if the app is stopping, or the partition goes."""
         loop = asyncio.get_running_loop()
         until = loop.time() + delay_s
-        while loop.time() < until and not self._reader.closed:
-            if all(ledger.closed for ledger, _ in stream.in_hand_with_ledgers):
+        while loop.time() < until:
+            if all(self._reader.stopped(message.tp) for _, message in stream.in_hand_with_ledgers):
                 return
             await asyncio.sleep(min(0.1, max(0.0, until - loop.time())))
 

@@ -218,6 +218,11 @@ class Agent(Callee):
             self._reader = self.app.runner.new_reader(self.channel, self.name, on_open)
         return self._reader
 
+    @property
+    def reader(self) -> Reader | Feed | None:
+        """What its actors share; None before it is started."""
+        return self._reader
+
     def close(self) -> None:
         """Let the actors' streams end, and forget the reader."""
         for relay in self._relays.values():
@@ -236,10 +241,21 @@ class Agent(Callee):
         self._actors = []
 
     def cancel(self) -> None:
-        """Stop its actors; the app goes on without it, until it is started again."""
+        """Stop its actors, each after the event that it has in hand.
+
+        The app goes on without it until it is started again. Nothing is committed past what
+        it did, so that what came since comes to it then; other agents go on.
+        """
         logger.info("Agent %s is cancelled", self.name)
+        self._end()
+
+    def _end(self) -> None:
+        for relay in self._relays.values():
+            relay.end()
+        if self._reader is not None:
+            self._reader.close()
         for actor in self._actors:
-            actor.give_up()
+            actor.end()
 
     def stream(self, **options: Any) -> Stream[Any]:
         """Make a stream over its channel that shares the work of its actors."""
@@ -302,7 +318,7 @@ class Agent(Callee):
         reader: Any = self.open()
         if isinstance(reader, IsolatedReader):
             return []  # they come with the partitions
-        if self.order == "key":
+        if self.order == "key" and self.concurrency > 1:
             self._splitter = Splitter(reader, self.concurrency)
             made = [Actor(self, index, lane) for index, lane in enumerate(self._splitter.lanes)]
         else:
@@ -334,10 +350,15 @@ class Agent(Callee):
 
     def give_up(self, actor: Actor | None) -> None:
         """End an actor, or all of them, for good."""
-        for one in self._actors if actor is None else [actor]:
-            one.give_up()
-        if all(one.given_up for one in self._actors):
-            logger.error("Agent %s: no actor is left, and its events wait", self.name)
+        if actor is not None:
+            actor.end()
+        if actor is None or all(one.given_up for one in self._actors):
+            logger.error(
+                "Agent %s: no actor is left, and its events wait: nothing is committed past them",
+                self.name,
+            )
+            if actor is None or not self.isolated_partitions:
+                self._end()
 
     async def restart_room(self) -> None:
         """Wait until the supervisor allows one more restart."""
@@ -347,8 +368,12 @@ class Agent(Callee):
         if loop.time() - begun >= supervisor.over:
             begun, count = loop.time(), 0
         self._window = begun, count + 1
-        if count + 1 > supervisor.max_restarts:
-            await asyncio.sleep(max(0.0, begun + supervisor.over - loop.time()))
+        if count + 1 <= supervisor.max_restarts:
+            return
+        if supervisor.raises is not None:
+            limit = f"{supervisor.max_restarts:g} restarts in {supervisor.over:g} s"
+            await self.app.crash(supervisor.raises(f"agent {self.name}: more than {limit}"))
+        await asyncio.sleep(max(0.0, begun + supervisor.over - loop.time()))
 
     async def _report(self, stream: Stream[Any], exc: Exception) -> None:
         """Say what failed and on which event; count it."""
@@ -363,9 +388,12 @@ class Agent(Callee):
             where = f"on {message.topic}/{message.partition} offset {message.offset}"
         logger.error("Agent %s raised %s: %r", self.name, where, exc, exc_info=exc)
         if self._on_error is not None:
-            result = self._on_error(self, exc)
-            if isinstance(result, Awaitable):
-                await result
+            try:
+                result = self._on_error(self, exc)
+                if isinstance(result, Awaitable):
+                    await result
+            except Exception:
+                logger.exception("Agent %s: on_error failed, too", self.name)
 
     async def _to_sinks(self, value: Any) -> None:
         """Give what was yielded to every sink."""

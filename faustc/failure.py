@@ -20,7 +20,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, Literal
 
-from faustc.exceptions import ImproperlyConfigured
+from faustc.exceptions import DecodeError, ImproperlyConfigured
 from faustc.topics import Topic
 
 __all__ = ["DeadLetter", "Failures", "Fate", "Policy", "Retry"]
@@ -28,6 +28,8 @@ __all__ = ["DeadLetter", "Failures", "Fate", "Policy", "Retry"]
 logger = logging.getLogger(__name__)
 
 MAX_BACKOFF_S = 60.0
+# A letter has to fit where its message did; of a long traceback the end says most.
+MAX_TRACEBACK = 8192
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ class Retry:
     """Give the agent the same event again, up to `times` times; then do what `then` says.
 
     It waits backoff seconds before the first time, twice as long before each next, at
-    most a minute. Others of the partition wait as well, so that order is kept; with
-    concurrency, other actors go on.
+    most a minute. Meanwhile its actor does nothing else, so that order is kept; other
+    actors go on, if there are some (concurrency, isolated_partitions). Who stops or loses
+    the partition does not wait: the event is not done, and comes again.
     """
 
     times: int = 3
@@ -109,6 +112,8 @@ class Failures:
         What the policy says to send is in the producer's buffer when this returns.
         """
         policy: Any = self.policy
+        if isinstance(policy, Retry) and isinstance(error, DecodeError):
+            policy = policy.then
         if isinstance(policy, Retry):
             ledger, message = in_hand[0]
             self._forget_done(ledger, message.tp)
@@ -153,6 +158,12 @@ class Failures:
         ledger.ack(message.offset)
         return False
 
+    def topics(self) -> list[Topic]:
+        """Return the topics that the policy sends to."""
+        policy = self.policy
+        then = policy.then if isinstance(policy, Retry) else policy
+        return [self._letter(then)] if isinstance(then, DeadLetter) else []
+
     def check_channel(self, channel: Any) -> None:
         """Raise ImproperlyConfigured where the policy could not do what it says."""
         policy = self.policy
@@ -186,8 +197,8 @@ class Failures:
             "faustc-offset": str(message.offset),
             "faustc-timestamp": str(message.timestamp),
             "faustc-agent": self.agent.name,
-            "faustc-exception": f"{type(error).__name__}: {error}",
-            "faustc-traceback": text,
+            "faustc-exception": f"{type(error).__name__}: {error}"[:MAX_TRACEBACK],
+            "faustc-traceback": text[-MAX_TRACEBACK:],
         }
         headers = [*(message.headers or ()), *((k, v.encode()) for k, v in added.items())]
         return {

@@ -90,6 +90,10 @@ class Feed:
         self._thrown.append((error, fault))
         self._wake()
 
+    def stopped(self, tp: Any) -> bool:
+        """Say whether nothing more is handed out."""
+        return self.closed
+
     def owns(self, ledger: Any) -> bool:
         """Say whether it is the ledger of our messages."""
         return ledger is self

@@ -132,6 +132,13 @@ class Iteration(Generic[T]):
             for one in (ledger.members(message) if ledger is self._reader else [(ledger, message)])
         ]
 
+    def messages_held(self) -> list[Any]:
+        """Return the messages in hand, and those that were only collected."""
+        return [
+            *(message for _, message in self.in_hand_with_ledgers),
+            *(entry[2] for entry in self._buffer),
+        ]
+
     @property
     def key_in_hand(self) -> Any:
         """The key of the event in hand, decoded."""

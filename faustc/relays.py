@@ -114,6 +114,11 @@ class Relay:
         for ledger, message in self._waiting.pop(offset):
             ledger.ack(message.offset)
 
+    def end(self) -> None:
+        """Let nobody read any more of what was forwarded."""
+        if self._reader is not None:
+            self._reader.close()
+
     def close(self) -> None:
         """Forward no more, and read no more."""
         for task in self._tasks.values():

@@ -142,7 +142,8 @@ class Runner:
             reader for agent in app.agents.values() if isinstance(reader := agent.open(), Reader)
         ]
         # Of two descriptions of one topic the last counts: the one that says how many partitions.
-        topics = sorted(self.topics(), key=lambda topic: topic.partitions is not None)
+        letters = [topic for agent in app.agents.values() for topic in agent.failures.topics()]
+        topics = sorted([*self.topics(), *letters], key=lambda topic: topic.partitions is not None)
         await engine.start(readers, [spec for topic in topics for spec in topic.specs()])
         await self._start_replies()
         for agent in app.agents.values():

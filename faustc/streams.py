@@ -187,6 +187,7 @@ class Stream(Iteration[T]):
             stream._reader, stream._owns_reader = self._reader, False
         if self._envelopes is not None:
             stream.open_envelopes(self._envelopes)
+        stream.judge_undecodable = self.judge_undecodable
         return stream
 
     def __copy__(self) -> Self:

@@ -1,11 +1,12 @@
 """What to do when a member of a group fails: start it again, or all, or give up, or end it all.
 
-The members are an agent's actors. A class, not an instance, is given to an agent
-(`supervisor_strategy=`) or named by the setting agent_supervisor.
+The members are an agent's actors. A class, or an instance with limits of its own, is given
+to an agent (`supervisor_strategy=`), or a class is named by the setting agent_supervisor.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import Enum
 from typing import ClassVar
 
@@ -34,12 +35,28 @@ class SupervisorStrategy:
     """Decides by `verdict`; override `decide` to look at the failure first.
 
     max_restarts in `over` seconds are let through at once, more have to wait for the
-    rest of that time: a group that fails all the time is slow, not dead.
+    rest of that time: a group that fails all the time is slow, not dead. With `raises`
+    the app stops instead, with an exception of that class as the reason.
     """
 
     verdict: ClassVar[Verdict] = Verdict.RESTART_ONE
     max_restarts: float = 100.0
     over: float = 1.0
+    raises: type[BaseException] | None = None
+
+    def __init__(
+        self,
+        *,
+        max_restarts: float | None = None,
+        over: float | timedelta | None = None,
+        raises: type[BaseException] | None = None,
+    ) -> None:
+        if max_restarts is not None:
+            self.max_restarts = max_restarts
+        if over is not None:
+            self.over = over.total_seconds() if isinstance(over, timedelta) else over
+        if raises is not None:
+            self.raises = raises
 
     def decide(self, error: BaseException) -> Verdict:
         """Return what to do after this failure."""

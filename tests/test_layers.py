@@ -37,6 +37,7 @@ LAYERS = [
         "flow",
         "reqrep",
         "supervisors",
+        "stacks",
         "refs",
         "utils",
         "replies",

@@ -189,7 +189,9 @@ class Assignment:
                 continue
             for reader in self._readers.get(tp.topic, ()):
                 inbox = reader.inbox(tp)
-                if inbox is not None and not len(inbox) and inbox.ledger.position >= 0:
+                if inbox is None or inbox.closed or len(inbox):
+                    continue
+                if inbox.ledger.position >= 0:
                     inbox.ledger.reach(offset)
 
     def committable(

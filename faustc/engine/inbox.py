@@ -109,10 +109,22 @@ class Inbox:
     one request brings.
     """
 
-    __slots__ = ("_batches", "count", "ledger", "max_bytes", "max_messages", "size_bytes", "tp")
+    __slots__ = (
+        "_batches",
+        "closed",
+        "count",
+        "ledger",
+        "max_bytes",
+        "max_messages",
+        "size_bytes",
+        "tp",
+    )
 
     def __init__(self, tp: TopicPartition, max_bytes: int, max_messages: int | None = None) -> None:
         self.tp = tp
+        # Nobody takes anything any more. What comes is dropped, and since nothing of it is
+        # ever handed out the ledger stays where it is, and the commits of the partition, too.
+        self.closed = False
         self.max_bytes = max_bytes
         self.max_messages = max_messages
         self.size_bytes = 0
@@ -220,6 +232,7 @@ class Reader:
         """Begin to read a partition, from whatever is put first."""
         self._stopped.discard(tp)
         inbox = self._inboxes[tp] = Inbox(tp, self.max_bytes, self.max_messages)
+        inbox.closed = self.closed
         return inbox
 
     def stop(self, tp: TopicPartition) -> None:
@@ -256,6 +269,8 @@ class Reader:
     def put(self, tp: TopicPartition, batches: Sequence[SharedBatch]) -> None:
         """Queue fetched batches of one partition."""
         inbox = self._inboxes[tp]
+        if inbox.closed:
+            return
         if not len(inbox):
             self._turns.append(inbox)
         inbox.put(batches)
@@ -283,18 +298,30 @@ class Reader:
             self._current = self._current.split()
         self._wake()
 
+    def stopped(self, tp: TopicPartition) -> bool:
+        """Say whether nothing more of a partition is handed out."""
+        return self.closed or tp in self._stopped
+
     def owns(self, ledger: Any) -> bool:
         """Say whether a ledger is that of one of our partitions."""
         return any(inbox.ledger is ledger for inbox in self._inboxes.values())
 
     def give_back(self, messages: Sequence[tuple[Ledger, Any]]) -> None:
-        """Take back what was handed out and not looked at: it comes again, first."""
+        """Take back what was handed out and is not done: it comes again, before anything else.
+
+        Once nothing more is handed out it is as if it never had been.
+        """
         by_ledger: dict[int, tuple[Ledger, list[Any]]] = {}
         for ledger, message in messages:
             by_ledger.setdefault(id(ledger), (ledger, []))[1].append(message)
-        for ledger, some in by_ledger.values():
-            if not ledger.closed:
-                self._returned.append(Portion(some[0].tp, some, ledger))
+        for ledger, some in reversed(by_ledger.values()):
+            if ledger.closed:
+                continue
+            tp = some[0].tp
+            if self.stopped(tp):
+                ledger.cut(min(message.offset for message in some))
+            else:
+                self._returned.appendleft(Portion(tp, some, ledger))
         self._wake()
 
     async def portion(self) -> Portion | None:
@@ -359,8 +386,13 @@ class Reader:
         return portion
 
     def close(self) -> None:
-        """Wake whoever waits and hand out no more. Acknowledgements are still taken."""
+        """Wake whoever waits and hand out no more. Acknowledgements are still taken.
+
+        Should its partitions stay ours, other readers of them go on, and nothing is
+        committed that this one did not do.
+        """
         self.closed = True
-        for tp in list(self._inboxes):
+        for tp, inbox in list(self._inboxes.items()):
+            inbox.closed = True
             self.stop(tp)
         self._wake()

@@ -49,7 +49,10 @@ class IsolatedReader(Reader):
         part.on_take = self._taken
         self._parts[tp] = part
         inbox = part.open(tp)
-        self._on_open(tp, part)
+        if self.closed:
+            part.close()
+        else:
+            self._on_open(tp, part)
         return inbox
 
     def _taken(self, count: int) -> None:
@@ -70,6 +73,10 @@ class IsolatedReader(Reader):
 
     def put(self, tp: TopicPartition, batches: Sequence[SharedBatch]) -> None:
         self._parts[tp].put(tp, batches)
+
+    def stopped(self, tp: TopicPartition) -> bool:
+        part = self._parts.get(tp)
+        return part is None or part.stopped(tp)
 
     def owns(self, ledger: Any) -> bool:
         return any(part.owns(ledger) for part in self._parts.values())
