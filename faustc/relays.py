@@ -48,6 +48,7 @@ class Relay:
         # offset; and the offsets that it was done with before we knew.
         self._waiting: dict[int, list[tuple[Any, Any]]] = {}
         self._early: set[int] = set()
+        self._sending = 0
 
     async def open(self) -> Any:
         """Return the reader of the channel, messages being sent on to it from now on."""
@@ -91,25 +92,34 @@ class Relay:
             async with aclosing(source.__aiter__()) as values:
                 async for value in values:
                     new_key = {} if key_of is None else {"key": await maybe_await(key_of(value))}
-                    sent = await forward(source, channel, value, **new_key)
-                    if not isinstance(channel, Topic):
-                        self._wait(sent.result().offset, source.let_go())
+                    if isinstance(channel, Topic):
+                        await forward(source, channel, value, **new_key)
+                    else:
+                        await self._through_memory(source, value, new_key)
         except Exception as exc:  # noqa: BLE001 - raised where the forwarded ones are read
             in_hand = source.let_go()
             self._reader.throw(
                 exc, Fault(in_hand[0][0], in_hand[0][1], origin) if in_hand else None
             )
 
-    def _wait(self, offset: int, in_hand: list[tuple[Any, Any]]) -> None:
-        self._waiting[offset] = in_hand
+    async def _through_memory(self, source: Any, value: Any, new_key: dict[str, Any]) -> None:
+        self._sending += 1
+        try:
+            sent = await forward(source, self._channel, value, **new_key)
+        finally:
+            self._sending -= 1
+        offset = sent.result().offset
+        self._waiting[offset] = source.let_go()
         if offset in self._early:
-            self._early.remove(offset)
             self._done(offset)
+        if not self._sending:
+            self._early.clear()  # the others were sent by somebody else
 
     def _done(self, offset: int) -> None:
         """Acknowledge what went through memory: nobody else has it, and a crash would lose it."""
         if offset not in self._waiting:
-            self._early.add(offset)
+            if self._sending:
+                self._early.add(offset)
             return
         for ledger, message in self._waiting.pop(offset):
             ledger.ack(message.offset)

@@ -664,3 +664,26 @@ async def test_what_does_not_decode_is_dealt_with_in_every_stream_of_an_agent() 
         await t.settled()
         assert sorted(m.headers["faustc-topic"] for m in t.received(dead)) == [b"more", b"orders"]
     assert seen == [1, 1]
+
+
+async def test_a_channel_that_others_send_to_as_well_costs_no_memory() -> None:
+    app = make_app()
+    orders = app.topic("orders", value_type=int, partitions=1)
+    memory = app.channel()
+    seen: list[int] = []
+
+    @app.agent(orders)
+    async def work(stream: AnyStream) -> None:
+        async for value in stream.through(memory):
+            seen.append(value)
+
+    async with app.test_context() as t:
+        await t.settled()
+        for number in range(20):
+            await memory.send(value=-number)
+            await t.send(orders, value=number)
+        await t.settled()
+        assert t.committed(orders) == 20
+        [relay] = work._relays.values()
+        assert (relay._early, relay._waiting) == (set(), {})
+    assert len(seen) == 40
