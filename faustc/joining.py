@@ -63,9 +63,17 @@ class Rules(NamedTuple):
 
 
 class Waiting:
-    """One event that waits for counterparts; pairs counts those it is in that are not done."""
+    """One event that waits for counterparts.
 
-    __slots__ = ("closed", "key", "lane", "ledger", "matched", "message", "pairs", "value")
+    pairs counts those it is in that are not done. held counts the counterparts that are
+    not done with, and would be alone if they came again without it; holds are the
+    events of which it is such a counterpart.
+    """
+
+    __slots__ = (
+        "closed", "done", "held", "holds", "key", "lane", "ledger", "matched", "message", "pairs",
+        "value",
+    )  # fmt: skip
 
     def __init__(self, lane: Lane, ledger: Any, message: Any, key: Any, value: Any) -> None:
         self.lane = lane
@@ -75,7 +83,10 @@ class Waiting:
         self.value = value
         self.matched = False
         self.closed = False
+        self.done = False
         self.pairs = 0
+        self.held = 0
+        self.holds: list[Waiting] = []
 
 
 class Lane:
@@ -89,6 +100,7 @@ class Lane:
         self.seen_ms = -FOREVER  # the latest time in it
         self.open: dict[int, Waiting] = {}  # not acknowledged, by offset
         self.closing: deque[Waiting] = deque()  # those whose window is not over
+        self.order: deque[Waiting] = deque()  # those that are not done, or after one that is not
         self._portion: Any = None
         self._pending: Iterator[Any] = iter(())
 
@@ -389,6 +401,7 @@ class Joining:
         one = Waiting(lane, ledger, message, key, value)
         lane.open[message.offset] = one
         lane.closing.append(one)
+        lane.order.append(one)
         side.count += 1
         if key is not None:
             self._match(one)
@@ -402,6 +415,18 @@ class Joining:
             later = right.message.timestamp - left.message.timestamp
             if -rules.before_ms <= later <= rules.after_ms:
                 self._hand_out(one, left, right)
+                if rules.keep == (True, False):
+                    self._hold(right, left)
+                elif rules.keep == (False, True):
+                    self._hold(left, right)
+
+    def _hold(self, one: Waiting, counterpart: Waiting) -> None:
+        """Keep an event until its counterpart is done with, which must not come again alone.
+
+        An outer join would keep both for each other, for ever, so it keeps neither.
+        """
+        one.held += 1
+        counterpart.holds.append(one)
 
     def _hand_out(self, last: Waiting, left: Waiting | None, right: Waiting | None) -> None:
         pair = tuple(one for one in (left, right) if one is not None)
@@ -454,6 +479,14 @@ class Joining:
 
     def _settle(self, one: Waiting) -> None:
         """Acknowledge an event once it is needed no more."""
-        if one.closed and not one.pairs:
-            one.lane.open.pop(one.message.offset, None)
-            one.ledger.ack(one.message.offset)
+        if one.done or not one.closed or one.pairs or one.held:
+            return
+        one.done = True
+        one.lane.open.pop(one.message.offset, None)
+        one.ledger.ack(one.message.offset)
+        # Only when all before it are done does the position pass it.
+        order = one.lane.order
+        while order and order[0].done:
+            for counterpart in order.popleft().holds:
+                counterpart.held -= 1
+                self._settle(counterpart)

@@ -143,6 +143,24 @@ async def test_what_was_waiting_when_the_worker_died_is_still_paired() -> None:
         assert sorted(shop.pairs) == [("x", 2), ("y", 1)]
 
 
+async def test_what_was_paired_is_not_alone_when_it_comes_again() -> None:
+    async with MemoryBroker() as broker:
+        shop = Shop("left_join", within=10)
+        async with shop.app.test_context(broker=broker) as t:
+            now = t.now()
+            await shop.pay(t, "x", 1, now)
+            await shop.order(t, "x", now + 8)
+            await seen(shop, t, 1)
+            await t.advance(now + 15 - t.now())  # the payment's window is over, the order's not
+            assert (t.committed("orders"), t.committed("payments")) == (None, None)
+            await t.kill()
+        shop = Shop("left_join", within=10)
+        async with shop.app.test_context(broker=broker) as t:
+            await t.settled()
+            assert (t.committed("orders"), t.committed("payments")) == (1, 1)
+        assert shop.pairs == [("x", 1)]
+
+
 async def test_a_failure_costs_its_pair_and_no_other() -> None:
     shop = Shop("join")
     shop.fail_at = 1
