@@ -226,7 +226,7 @@ class Runner:
             options: dict[str, Any] = {
                 "pattern": channel.pattern,
                 "max_bytes": conf.consumer_max_fetch_size,
-                "max_messages": channel.given_maxsize,
+                "max_messages": _max_messages(channel, conf),
                 "tracked": channel.acks,
             }
             reader = (
@@ -286,6 +286,14 @@ class Runner:
         counters = self.app.monitor
         counters.decode_errors_total += 1
         counters.decode_errors_by_topic[message.topic] += 1
+
+
+def _max_messages(channel: Topic, conf: Any) -> int | None:
+    """Return how many messages may wait in a reader of a topic; None: as many bytes allow."""
+    if channel.given_maxsize is not None or not conf.is_set("stream_buffer_maxsize"):
+        return channel.given_maxsize
+    maxsize: int = conf.stream_buffer_maxsize
+    return maxsize
 
 
 async def _call_back(callback: Callable[[Any], Any], fut: FutureMessage) -> None:

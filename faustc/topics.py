@@ -381,8 +381,9 @@ class Topic(SerializedChannel):
         """Send many messages at once, each with the key at its place in keys.
 
         Cheaper than as many `send` calls, and otherwise the same. Returns an
-        awaitable that is done when brokers have all of them. A schema that writes
-        headers is refused: send those messages one by one.
+        awaitable that is done when brokers have all of them. They go out at once,
+        whatever `stream_publish_on_commit` says. A schema that writes headers is
+        refused: send those messages one by one.
         """
         if self._plain:
             encode_key, encode_value = self._encoders or self.encoders()

@@ -515,13 +515,18 @@ async def test_a_schema_may_write_headers(mem: Cluster, make_app: MakeApp) -> No
     assert (message.value, message.headers) == (b"3", (("a", b"1"), ("kind", b"int")))
 
 
+@pytest.mark.parametrize(
+    ("of_the_app", "of_the_topic"),
+    [({}, {"maxsize": 15}), ({"stream_buffer_maxsize": 15}, {})],
+    ids=["maxsize", "stream_buffer_maxsize"],
+)
 async def test_a_topic_of_some_maxsize_holds_back_the_fetch(
-    mem: Cluster, make_app: MakeApp
+    mem: Cluster, make_app: MakeApp, of_the_app: Any, of_the_topic: Any
 ) -> None:
-    app = make_app()
+    app = make_app(**of_the_app)
     hold = asyncio.Event()
 
-    @app.agent(app.topic("orders", partitions=1, maxsize=15))
+    @app.agent(app.topic("orders", partitions=1, **of_the_topic))
     async def take(stream: Any) -> None:
         async for _ in stream:
             await hold.wait()

@@ -642,3 +642,31 @@ async def test_what_is_not_committed_holds_nothing_back(make_app: App) -> None:
         await channel.send(value=2)
         await t.settled()
         assert sorted(t.values("copies")) == [1, 2]
+
+
+async def test_who_stops_waiting_for_a_message_does_not_stop_it(make_app: App) -> None:
+    app = make_app()
+    topic = app.topic("orders", value_type=int)
+    async with app.test_context() as t:
+        fut = topic.send_soon(value=1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(fut, 0)
+        assert (await fut).topic == "orders"
+        assert t.values(topic) == [1]
+
+
+async def test_a_message_is_published_from_another_thread(make_app: App) -> None:
+    app = make_app()
+    topic = app.topic("orders", value_type=int)
+    told: list[int] = []
+
+    async def publish() -> int:
+        fut = topic.as_future_message(value=1, callback=lambda fut: told.append(1))
+        await topic.publish_message(fut, wait=True)
+        return (await fut).offset
+
+    async with app.test_context(virtual_time=False) as t:
+        assert await asyncio.to_thread(asyncio.run, publish()) == 0
+        await t.settled()
+        assert t.values(topic) == [1]
+        assert told == [1]
