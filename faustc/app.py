@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
 from datetime import timedelta, tzinfo
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar, overload
 
 from faustc import crontab
 from faustc._lazy import door
@@ -22,11 +22,11 @@ from faustc.engine.transport import Transport, driver
 from faustc.events import Event
 from faustc.exceptions import ImproperlyConfigured
 from faustc.flow import FlowControl
-from faustc.imports import symbol_by_name
 from faustc.replies import ReplyConsumer
-from faustc.runner import Runner, call, leader_only
+from faustc.runner import Runner, leader_only, repeated
 from faustc.service import Service
 from faustc.settings import Settings as AppSettings
+from faustc.settings import options_in
 from faustc.signals import Signal
 from faustc.streams import Stream
 from faustc.timers import itertimer, seconds
@@ -34,6 +34,9 @@ from faustc.topics import Topic, Topics
 from faustc.types import HeadersArg, TopicPartition
 
 __all__ = ["App"]
+
+Fun = TypeVar("Fun", bound=Callable[..., Any])
+DefinesAgent = Callable[[Callable[[Any], Any]], Agent]
 
 LATER = {
     **dict.fromkeys(("Table", "Set", "SetTable", "GlobalTable", "SetGlobalTable"), "tables"),
@@ -76,7 +79,7 @@ class App(Service):
         # Made at once, so that a misspelt setting is an error where it was written.
         self._conf = self.Settings(id, **options)
         if config_source is not None:
-            self._conf.update(_mapping(config_source))
+            self._conf.update(options_in(config_source))
         self._announced = False
         #: Started by start_client: it calls agents, and runs none.
         self.client_only = False
@@ -122,7 +125,7 @@ class App(Service):
         self, obj: Any, *, silent: bool = False, force: bool = False
     ) -> Mapping[str, Any]:
         """Take settings from a mapping, an object's attributes, or a module's path."""
-        options = _mapping(obj, self._conf.NAMES)
+        options = options_in(obj, self._conf.NAMES)
         self._conf.update(options)
         return options
 
@@ -221,6 +224,12 @@ class App(Service):
             self, schema=schema, key_type=key_type, value_type=value_type, maxsize=maxsize
         )
 
+    @overload
+    def agent(self, channel: Callable[[Any], Any], /) -> Agent: ...
+
+    @overload
+    def agent(self, channel: Channel | str | None = None, **options: Any) -> DefinesAgent: ...
+
     def agent(
         self,
         channel: Any = None,
@@ -246,9 +255,14 @@ class App(Service):
             return define(channel)
         return define
 
-    def task(  # type: ignore[override] # on an app these define, on a Service class they mark
-        self, fun: Any = None, *, on_leader: bool = False, traced: bool = True
-    ) -> Any:
+    # On an app these define, on a Service class they mark.
+    @overload  # type: ignore[override]
+    def task(self, fun: Fun, /) -> Fun: ...
+
+    @overload
+    def task(self, *, on_leader: bool = False, traced: bool = True) -> Callable[[Fun], Fun]: ...
+
+    def task(self, fun: Any = None, *, on_leader: bool = False, traced: bool = True) -> Any:
         """Start the decorated coroutine function once the app runs; it may take the app."""
 
         def define(fun: Callable[..., Any]) -> Callable[..., Any]:
@@ -264,22 +278,23 @@ class App(Service):
         traced: bool = True,
         name: str | None = None,
         max_drift_correction: float = 0.1,
-    ) -> Any:
+    ) -> Callable[[Fun], Fun]:
         """Run the decorated coroutine function every interval, the first time after one."""
         seconds(interval)
 
-        def define(fun: Callable[..., Any]) -> Callable[..., Any]:
+        def define(fun: Fun) -> Fun:
             label = name or str(getattr(fun, "__qualname__", "timer"))
             once = leader_only(self, fun) if on_leader else fun
-
-            async def ticking() -> None:
-                async for _ in itertimer(
-                    interval, max_drift_correction=max_drift_correction, name=label
-                ):
-                    await call(once, self)
-
-            ticking.__qualname__ = label
-            self.tasks.append(ticking)
+            self.tasks.append(
+                repeated(
+                    self,
+                    once,
+                    label,
+                    lambda: itertimer(
+                        interval, max_drift_correction=max_drift_correction, name=label
+                    ),
+                )
+            )
             return fun
 
         return define
@@ -292,7 +307,7 @@ class App(Service):
         tz: tzinfo | str | None = None,
         on_leader: bool = False,
         traced: bool = True,
-    ) -> Any:
+    ) -> Callable[[Fun], Fun]:
         """Run the decorated coroutine function at the times of a cron expression.
 
         timezone, or tz, is a tzinfo or a name such as "Europe/Oslo"; by default it is the
@@ -302,15 +317,18 @@ class App(Service):
         crontab.check(cron_format)
         zone = crontab.time_zone(timezone if timezone is not None else tz)
 
-        def define(fun: Callable[..., Any]) -> Callable[..., Any]:
+        def define(fun: Fun) -> Fun:
             once = leader_only(self, fun) if on_leader else fun
 
-            async def scheduled() -> None:
-                async for _ in crontab.itercron(cron_format, zone or self.conf.timezone):
-                    await call(once, self)
-
-            scheduled.__qualname__ = str(getattr(fun, "__qualname__", "crontab"))
-            self.tasks.append(scheduled)
+            label = str(getattr(fun, "__qualname__", "crontab"))
+            self.tasks.append(
+                repeated(
+                    self,
+                    once,
+                    label,
+                    lambda: crontab.itercron(cron_format, zone or self.conf.timezone),
+                )
+            )
             return fun
 
         return define
@@ -448,11 +466,8 @@ class App(Service):
 
     def on_init_dependencies(self) -> list[Any]:
         """Return services that start and stop with the app: here, those registered."""
-        return [self._services_made(given) for given in self._services]
-
-    def _services_made(self, given: Any) -> Any:
-        made: Any = given
-        return made(beacon=self.beacon) if inspect.isclass(given) else given
+        services: list[Any] = self._services
+        return [one(beacon=self.beacon) if isinstance(one, type) else one for one in services]
 
     def create_event(self, key: Any, value: Any, headers: HeadersArg, message: Any) -> Event:
         """Make an event; override it, or set Event, for a class of your own."""
@@ -481,12 +496,3 @@ class App(Service):
 
     def worker_init(self) -> None:
         """Run when a worker from the command line begins; override as needed."""
-
-
-def _mapping(source: Any, names: Collection[str] = ()) -> dict[str, Any]:
-    """Return the settings in a mapping, an object, or the module that a path names."""
-    if isinstance(source, str):
-        source = symbol_by_name(source)
-    if isinstance(source, Mapping):
-        return dict(source)
-    return {name: getattr(source, name) for name in dir(source) if name in names}

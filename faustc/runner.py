@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from typing import Any
 from weakref import WeakSet
 
@@ -322,6 +322,19 @@ def leader_only(app: Any, fun: Callable[..., Any]) -> Callable[..., Any]:
 
     on_leader.__qualname__ = getattr(fun, "__qualname__", "task")
     return on_leader
+
+
+def repeated(
+    app: Any, fun: Callable[..., Any], name: str, ticks: Callable[[], AsyncIterator[Any]]
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Return a task's function that runs another at each tick."""
+
+    async def ticking() -> None:
+        async for _ in ticks():
+            await call(fun, app)
+
+    ticking.__qualname__ = name
+    return ticking
 
 
 def check_supported(conf: Any) -> None:

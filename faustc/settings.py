@@ -11,12 +11,12 @@ import os
 import re
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from .exceptions import ImproperlyConfigured
-from .imports import did_you_mean
+from .imports import did_you_mean, symbol_by_name
 from .setting_table import Options
 from .setting_types import Setting, app_id, symbol
 
@@ -294,3 +294,12 @@ def _checked_id(value: Any) -> str:
 
 
 Settings._collect()
+
+
+def options_in(source: Any, names: Collection[str] = ()) -> dict[str, Any]:
+    """Return the settings in a mapping, an object, or the module that a path names."""
+    if isinstance(source, str):
+        source = symbol_by_name(source)
+    if isinstance(source, Mapping):
+        return dict(source)
+    return {name: getattr(source, name) for name in dir(source) if name in names}
