@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from datetime import timedelta
 from typing import Any
 
@@ -343,3 +344,50 @@ async def test_what_waits_goes_along_when_a_worker_joins() -> None:
                 assert sum(t.committed("orders", p) or 0 for p in range(2)) == 8
         assert all(len(shop.pairs) == 4 for shop in shops)
         assert sorted(p for shop in shops for p in shop.pairs) == [(f"{n}", n) for n in range(8)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("how", ["join", "left_join", "right_join", "outer_join"])
+async def test_whenever_workers_die_every_pair_is_found(how: str, seed: int) -> None:
+    """Three workers, one after the other, of which two die: what they saw is what there was."""
+    rng = random.Random(seed)
+    within, near = 10, 0.01  # nothing is asserted of what is at the very edge of the window
+    orders: list[tuple[str, float]] = []
+    payments: list[tuple[str, float]] = []
+    pairs: set[tuple[str | None, int | None]] = set()
+    async with MemoryBroker() as broker:
+        for life in range(3):
+            shop = Shop(how, within=within)
+            async with shop.app.test_context(broker=broker) as t:
+                for _ in range(20):
+                    await t.advance(rng.choice([0.05, 0.3, 1, 4]))
+                    id, at = rng.choice("abcdef"), t.now()
+                    partition = "abcdef".index(id) % 2
+                    if rng.random() < 0.5:
+                        await shop.order(t, id, at, partition)
+                        orders.append((id, at))
+                    else:
+                        await shop.pay(t, id, len(payments), at, partition)
+                        payments.append((id, at))
+                if life < 2:
+                    await t.advance(rng.choice([0.01, 1, 8, 12]))
+                    await t.kill()
+                else:
+                    await t.settled()
+            pairs.update(shop.pairs)
+
+    def paired(apart: float) -> set[tuple[str | None, int | None]]:
+        return {
+            (id, amount)
+            for amount, (id, paid) in enumerate(payments)
+            for order, at in orders
+            if order == id and abs(paid - at) <= apart
+        }
+
+    found = {pair for pair in pairs if None not in pair}
+    assert paired(within - near) <= found <= paired(within + near)
+    alone = {amount for order, amount in pairs if order is None}
+    never = set(range(len(payments))) - {amount for _, amount in paired(within + near)}
+    assert never <= alone or how in ("join", "left_join")
+    if how == "right_join":
+        assert not alone & {amount for _, amount in paired(within - near)}
