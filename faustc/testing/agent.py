@@ -47,7 +47,7 @@ class TestChannel(Channel):
     __test__ = False  # pytest collects classes by name
 
     def __init__(self, app: Any, original: Channel) -> None:
-        super().__init__(app, name=original.get_topic_name())
+        super().__init__(app, name=original.name)
         self._original = original
 
     def message_decoders(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
@@ -211,7 +211,7 @@ class AgentTestWrapper(Agent):
     ) -> LocalMessage:
         """Return a message as the agent's channel would bring it; timestamp is in seconds."""
         return LocalMessage(
-            self.original_channel.get_topic_name(),
+            self.original_channel.name,
             partition or 0,
             self.sent_offset if offset is None else offset,
             now_ms() if timestamp is None else timestamp_ms(timestamp) or 0,

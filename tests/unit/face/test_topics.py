@@ -670,3 +670,16 @@ async def test_a_message_is_published_from_another_thread(make_app: App) -> None
         await t.settled()
         assert t.values(topic) == [1]
         assert told == [1]
+
+
+async def test_an_agent_of_a_pattern_is_tested_like_any_other(make_app: App) -> None:
+    app = make_app()
+
+    @app.agent(app.topic(pattern="orders-.*", value_type=Order))
+    async def double(stream: Any) -> Any:
+        async for order in stream:
+            yield order.amount * 2
+
+    async with double.test_context() as agent:
+        event = await agent.put(Order("a", 2.0))
+        assert (event.message.topic, agent.results) == ("orders-.*", {0: 4.0})
