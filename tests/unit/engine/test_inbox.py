@@ -10,6 +10,8 @@ from faustc.types import TP
 
 
 class Msg:
+    tp = TP("a", 0)
+
     def __init__(self, offset: int) -> None:
         self.offset = offset
 
@@ -228,3 +230,53 @@ async def test_control_records_at_the_end_are_passed_only_when_the_inbox_is_empt
     await take_all(reader, 1)
     assignment.reach({A0: 6})
     assert assignment.committable() == {A0: 6}
+
+
+async def test_what_is_given_back_comes_again_before_what_was_given_back_earlier() -> None:
+    reader = Reader("one", ["a"])
+    assignment = make(reader)
+    assignment.open([A0])
+    assignment.put(A0, [Batch(0, 4)])
+    portion = await reader.portion()
+    assert portion is not None
+    taken = [(portion.ledger, next(portion.pending)) for _ in range(4)]
+    reader.give_back(taken[1:])
+    # when the first of those is taken again and given back again
+    again = await reader.portion()
+    assert again is not None
+    reader.give_back([(again.ledger, next(again.pending))])
+    # then it is still the first
+    assert [offsets for _, offsets in await take_all(reader, 2)] == [[1], [2, 3]]
+
+
+async def test_what_is_given_back_after_a_stop_is_waited_for_by_nobody() -> None:
+    reader = Reader("one", ["a"])
+    assignment = make(reader)
+    assignment.open([A0])
+    assignment.put(A0, [Batch(0, 3)])
+    portion = await reader.portion()
+    assert portion is not None
+    first, second = ((portion.ledger, next(portion.pending)) for _ in range(2))
+    portion.ledger.ack(first[1].offset)
+    assignment.stop([A0])
+    assert assignment.outstanding() == 1
+    reader.give_back([second])
+    assert reader.poll() is None
+    assert assignment.outstanding() == 0
+    assert assignment.committable() == {A0: 1}
+
+
+async def test_a_closed_reader_holds_back_commits_and_not_the_other_readers() -> None:
+    ended, other = Reader("ended", ["a"], max_bytes=100), Reader("other", ["a"])
+    assignment = make(ended, other)
+    assignment.open([A0])
+    assignment.put(A0, [Batch(0, 3)])
+    await take_all(ended, 1)
+    await take_all(other, 1)
+    ended.close()
+    for first in (3, 6, 9):
+        assert assignment.hungry() == [A0]
+        assignment.put(A0, [Batch(first, 3)])
+    await take_all(other, 3)
+    assignment.reach({A0: 12})
+    assert assignment.committable() == {A0: 3}

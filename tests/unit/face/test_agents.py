@@ -302,6 +302,46 @@ async def test_yielded_values_go_to_sinks(mem: Cluster, make_app: MakeApp) -> No
     await until(lambda: mem.values("results") == [b"42"])
 
 
+async def test_sinks_are_functions_topics_their_names_channels_and_agents(
+    mem: Cluster, make_app: MakeApp
+) -> None:
+    app = make_app()
+    kept: list[Any] = []
+    channel = app.channel()
+
+    @app.agent(channel, name="reads_channel")
+    async def reads_channel(stream: Any) -> None:
+        async for value in stream:
+            kept.append(("channel", value))
+
+    @app.agent(app.topic("more", value_type=int), name="other")
+    async def other(stream: Any) -> None:
+        async for value in stream:
+            kept.append(("agent", value))
+
+    def keep(value: Any) -> None:
+        kept.append(("function", value))
+
+    async def keep_later(value: Any) -> None:
+        await asyncio.sleep(0)
+        kept.append(("coroutine", value))
+
+    sinks = [keep, keep_later, app.topic("results"), "named", channel]
+
+    @app.agent(app.topic("orders", partitions=1), sink=sinks)
+    async def double(stream: Any) -> Any:
+        async for value in stream:
+            yield value * 2
+
+    double.add_sink(other)
+    double.add_sink(other)  # once is enough
+    await app.start()
+    await app.send("orders", value=21)
+    await until(lambda: len(kept) == 4)
+    assert sorted(kept) == [(n, 42) for n in ("agent", "channel", "coroutine", "function")]
+    await until(lambda: mem.values("results") == mem.values("named") == [b"42"])
+
+
 async def test_agent_without_a_channel_has_a_topic_of_its_own(
     mem: Cluster, make_app: MakeApp
 ) -> None:

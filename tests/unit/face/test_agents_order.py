@@ -503,6 +503,16 @@ async def test_an_agent_is_described_and_cloned_whole() -> None:
     assert clone.failures.policy == policy
     assert clone.info()["help"] == "helpful"
     assert app.agents[take.name] is take
+    async with app.test_context() as t:
+        seen = take.stream()  # shares the work of its actors
+        assert seen.channel is topic
+        assert seen.prefix == take.name
+        assert take.reader is not None
+        take.cancel()
+        assert take.reader.closed
+        await t.advance(1)
+        assert all(actor.ended for actor in take._actors)
+        assert app.started
 
 
 async def test_an_agent_without_a_channel_has_a_topic_of_its_own() -> None:
