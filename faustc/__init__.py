@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from faustc.events import Event, current_event
     from faustc.failure import DeadLetter, Retry
     from faustc.models import Record
-    from faustc.sensors import Monitor
+    from faustc.sensors import Monitor, Sensor
     from faustc.serializers import Schema
     from faustc.service import Service
     from faustc.settings import Settings
@@ -50,6 +50,7 @@ __all__ = [
     "SASLCredentials",
     "SSLCredentials",
     "Schema",
+    "Sensor",
     "Service",
     "Settings",
     "SlidingWindow",
@@ -81,6 +82,7 @@ _PLACES = {
     "SASLCredentials": "faustc.auth",
     "SSLCredentials": "faustc.auth",
     "Schema": "faustc.serializers",
+    "Sensor": "faustc.sensors",
     "Service": "faustc.service",
     "Settings": "faustc.settings",
     "Stream": "faustc.streams",

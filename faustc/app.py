@@ -17,13 +17,13 @@ from faustc._lazy import door
 from faustc.agents import Agent, Agents
 from faustc.channels import Channel
 from faustc.discovery import IGNORED, import_all
-from faustc.engine.counters import Counters
 from faustc.engine.transport import Transport, driver
 from faustc.events import Event
 from faustc.exceptions import ImproperlyConfigured
 from faustc.flow import FlowControl
 from faustc.replies import ReplyConsumer
 from faustc.runner import Runner, leader_only, repeated
+from faustc.sensors.observed import Observed
 from faustc.service import Service
 from faustc.settings import Settings as AppSettings
 from faustc.settings import options_in
@@ -32,6 +32,7 @@ from faustc.streams import Stream
 from faustc.timers import itertimer, seconds
 from faustc.topics import Topic, Topics
 from faustc.types import HeadersArg, TopicPartition
+from faustc.web.pages import Pages
 
 __all__ = ["App"]
 
@@ -41,12 +42,11 @@ DefinesAgent = Callable[[Callable[[Any], Any]], Agent]
 LATER = {
     **dict.fromkeys(("Table", "Set", "SetTable", "GlobalTable", "SetGlobalTable"), "tables"),
     **dict.fromkeys(("tables", "table_route"), "tables"),
-    **dict.fromkeys(("page", "web", "client_session", "http_client", "cache"), "web views"),
     **dict.fromkeys(("LiveCheck", "router", "assignor"), "this"),
 }
 
 
-class App(Service):
+class App(Pages, Observed, Service):
     """An instance of the library: topics, agents and tasks that run together.
 
     Making one reads its settings and touches nothing else; every keyword is a
@@ -83,7 +83,8 @@ class App(Service):
         self._announced = False
         #: Started by start_client: it calls agents, and runs none.
         self.client_only = False
-        self._monitor = monitor
+        if monitor is not None:
+            self.monitor = monitor
         self._topics_by_name: dict[str, Topic] = {}
         self._services: list[Any] = []
         self.commands: list[Any] = []
@@ -159,12 +160,6 @@ class App(Service):
     @transport.setter
     def transport(self, transport: Transport) -> None:
         self.__dict__["_transport"] = transport
-
-    @property
-    def monitor(self) -> Counters:
-        """The app's numbers."""
-        counters: Counters = self._made("_monitor", lambda: self.conf.Monitor())
-        return counters
 
     @property
     def serializers(self) -> Any:
@@ -425,6 +420,8 @@ class App(Service):
     # -- running ---------------------------------------------------------------------------
 
     async def _set_up(self) -> None:
+        await self._start_sensors()
+        await self._start_web()
         await self.runner.start()
 
     @property
@@ -461,8 +458,12 @@ class App(Service):
         await self.runner.wind_down()
 
     async def _tear_down(self) -> None:
-        await self.runner.stop()
-        self.client_only = False
+        try:
+            await self.runner.stop()
+        finally:
+            self.client_only = False
+            await self._stop_web()
+            await self._stop_sensors()
 
     def on_init_dependencies(self) -> list[Any]:
         """Return services that start and stop with the app: here, those registered."""

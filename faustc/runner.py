@@ -72,6 +72,7 @@ class Runner:
                         app._crashed_by,
                         on_assigned=app.on_partitions_assigned.asend,
                         on_revoked=app.on_partitions_revoked.asend,
+                        sensors=app.sensors,
                         on_slow_drain=self.replies.give_up,
                     )
                 engine = self._engine
@@ -192,7 +193,7 @@ class Runner:
 
     def facts(self) -> list[tuple[str, str]]:
         """Describe the running app for the table that a worker prints."""
-        conf = self.app.conf
+        app, conf = self.app, self.app.conf
         counts = self.engine.partition_counts()
         topics = [f"{name} ({count})" for name, count in sorted(counts.items())]
         return [
@@ -201,6 +202,7 @@ class Runner:
             ("transport", str(conf.broker)),
             ("topics (partitions)", ", ".join(topics) or "none"),
             ("agents", ", ".join(sorted(self.app.agents)) or "none"),
+            ("web", app.web.address if app.serves_web and conf.web_enabled else "off"),
             ("data folder", str(conf.datadir.absolute())),
         ]
 

@@ -202,7 +202,7 @@ class Options:
 
     # -- Web
     web = Setting(driver_url, URL("aiohttp://"), doc="Driver of the web server.")
-    web_bind = Setting(text, "0.0.0.0", env="WEB_BIND", process="WEB_BIND", doc="Address that the web server listens at.")
+    web_bind = Setting(text, "127.0.0.1", env="WEB_BIND", process="WEB_BIND", doc="Address that the web server listens at; 0.0.0.0 for all.")
     web_application_options = Setting(mapping, derive=lambda conf: {}, doc="Arguments of the web framework's application.")
     web_cors_options = Setting(maybe(mapping), None, doc="CORS options of every page.")
     web_enabled = _switch(True, "APP_WEB_ENABLED", "Run the web server.")

@@ -281,7 +281,7 @@ class Topic(SerializedChannel):
         engine = await self.app.runner.sending_engine()
         if self._declared_by is not engine:
             await self._declare()
-        engine.counters.messages_sent_total += 1
+        engine.counters.messages_sent_by_topic[self.name] += 1
         return await engine.producer.send(self.name, value, key=key, **options)
 
     def as_future_message(
@@ -424,7 +424,7 @@ class Topic(SerializedChannel):
         engine = await self.app.runner.sending_engine()
         if self._declared_by is not engine:
             await self._declare()
-        engine.counters.messages_sent_total += len(values)
+        engine.counters.messages_sent_by_topic[self.name] += len(values)
         return await engine.producer.send_many(self.name, values, **options)
 
     # -- as a queue --------------------------------------------------------------------

@@ -12,7 +12,7 @@ import logging.config
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import FrameType
 from typing import IO, Any, NoReturn
 
@@ -50,6 +50,7 @@ class Worker:
         loglevel: str | int | None = "warn",
         logfile: str | IO[str] | None = None,
         quiet: bool = False,
+        sensors: Sequence[Any] = (),
         debug: bool = False,
         workdir: str | None = None,
         loop: str = "aio",
@@ -62,6 +63,14 @@ class Worker:
             raise ImproperlyConfigured("a worker needs an app")
         self.services = list(apps)
         self.apps = [service for service in apps if hasattr(service, "runner")]
+        served = set()
+        for app in self.apps:
+            # Several apps with one port between them: the first has it.
+            place = str(app.conf.web_transport), app.conf.web_port
+            app.serves_web = place not in served
+            served.add(place)
+            for sensor in sensors:
+                app.sensors.add(sensor)
         self.app = self.apps[0]
         self.loglevel = loglevel
         self.logfile = logfile

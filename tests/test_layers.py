@@ -52,6 +52,7 @@ LAYERS = [
     ["actors", "callee"],
     ["agents"],
     ["runner"],
+    ["web"],
     ["app"],
     ["worker"],
     ["cli"],

@@ -218,6 +218,16 @@ class Assignment:
             if (partitions is None or tp in partitions) and (inbox := reader.inbox(tp)) is not None
         )
 
+    def waiting(self) -> int:
+        """Return how many messages were fetched and wait for some reader."""
+        return max(
+            (
+                sum(inbox.count for tp in r.partitions if (inbox := r.inbox(tp)) is not None)
+                for r in self.readers()
+            ),
+            default=0,
+        )
+
     async def drained(
         self, partitions: Collection[TopicPartition] | None, timeout_s: float
     ) -> bool:

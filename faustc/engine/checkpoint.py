@@ -10,6 +10,7 @@ from typing import Any
 from faustc.engine.assignment import Assignment
 from faustc.engine.attachments import Attachments
 from faustc.engine.counters import Counters
+from faustc.engine.observing import Sensors, Unobserved
 from faustc.exceptions import CommitFailed, ConnectionLost, DeliveryFailed, KafkaTimeout
 from faustc.types import OffsetAndMetadata, TopicPartition
 
@@ -34,12 +35,14 @@ class Checkpoint:
         flush: Callable[[], Awaitable[None]],
         counters: Counters,
         attachments: Attachments | None = None,
+        sensors: Sensors | None = None,
     ) -> None:
         self._attachments = attachments
         self._assignment = assignment
         self._consumer = consumer
         self._flush = flush
         self._counters = counters
+        self._sensors = sensors or Unobserved()
         self._lock = asyncio.Lock()
         self._committed: dict[TopicPartition, int] = {}
         self._failed: DeliveryFailed | None = None
@@ -52,6 +55,12 @@ class Checkpoint:
             self._committed.pop(tp, None)
             self._counters.committed.pop(tp, None)
             self._counters.lag.pop(tp, None)
+            self._counters.tp_end_offsets.pop(tp, None)
+            self._counters.tp_read_offsets.pop(tp, None)
+
+    def _count_failure(self) -> None:
+        self._counters.commit_failures_total += 1
+        self._counters.commits_failing += 1
 
     async def commit(
         self,
@@ -72,10 +81,10 @@ class Checkpoint:
             self._failed = exc
             raise
         except CommitFailed as exc:
-            self._counters.commit_failures_total += 1
+            self._count_failure()
             logger.warning("Offsets not committed, their events will come again: %s", exc)
         except (KafkaTimeout, ConnectionLost, TimeoutError) as exc:
-            self._counters.commit_failures_total += 1
+            self._count_failure()
             why = str(exc) or "timed out"
             logger.warning("Offsets not committed yet, trying again later: %s", why)
         return False
@@ -92,6 +101,7 @@ class Checkpoint:
         }
         if not offsets:
             return True
+        started = self._sensors.on_commit_initiated(self._consumer)
         if self._attachments is not None:
             await self._attachments.publish(offsets)
         await self._flush()
@@ -101,4 +111,6 @@ class Checkpoint:
         self._committed.update(offsets)
         self._counters.committed.update(offsets)
         self._counters.commits_total += 1
+        self._counters.commits_failing = 0
+        self._sensors.on_commit_completed(self._consumer, started)
         return True

@@ -31,7 +31,7 @@ class Courier:
         producer = await self._start_producer()
         if topic not in self._known:
             await self._look_for(topic, producer)
-        self._counters.messages_sent_total += 1
+        self._counters.messages_sent_by_topic[topic] += 1
         return await producer.send(topic, value)
 
     async def _look_for(self, topic: str, producer: Any) -> None:

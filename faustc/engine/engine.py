@@ -25,9 +25,10 @@ from faustc.engine.declare import Declarations, TopicSpec
 from faustc.engine.inbox import Reader
 from faustc.engine.mailbox import Deliver, Mailbox, Mailboxes
 from faustc.engine.nursery import Nursery
+from faustc.engine.observing import Sensors, Telling, Unobserved
 from faustc.engine.outbox import Outbox
-from faustc.engine.stuck import StuckWatch
 from faustc.engine.transport import Transport
+from faustc.engine.watch import Watch, measure_lag
 from faustc.exceptions import (
     ConsumerNotStarted,
     DeliveryFailed,
@@ -103,6 +104,7 @@ class Engine:
         on_assigned: Listener | None = None,
         on_revoked: Listener | None = None,
         on_slow_drain: OnSlowDrain | None = None,
+        sensors: Sensors | None = None,
     ) -> None:
         self.name = name
         self.transport = transport
@@ -110,6 +112,7 @@ class Engine:
         self.counters = counters
         self.assignment = Assignment(self._taken, on_slow_drain)
         self._assignor = Copartitioned()
+        self.telling = Telling(sensors or Unobserved(), self.assignment)
         self.consumer: Any = None
         self.producer: Any = None
         self.checkpoint: Checkpoint | None = None
@@ -201,7 +204,12 @@ class Engine:
             **{"partition_assignment_strategy": [self._assignor], **self.options.consumer}
         )
         self.checkpoint = Checkpoint(
-            self.assignment, consumer, self.flush, self.counters, self.attachments
+            self.assignment,
+            consumer,
+            self.flush,
+            self.counters,
+            self.attachments,
+            self.telling.sensors,
         )
         self.consumer = consumer
         await self._subscribe()
@@ -338,7 +346,10 @@ class Engine:
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Open what is ours now. A topic younger than we are is read from its beginning."""
-        partitions = frozenset(assigned)
+        async with self.telling.of_assignment(self.consumer):
+            await self._open(frozenset(assigned))
+
+    async def _open(self, partitions: frozenset[TopicPartition]) -> None:
         named = self.assignment.names
         young = [tp for tp in partitions if self.declared.is_young(tp.topic, tp.topic in named)]
         if young:
@@ -357,6 +368,8 @@ class Engine:
         """Finish and commit what is being taken away, under one deadline, then forget it."""
         partitions = frozenset(revoked)
         self.rebalancing = True
+        if not self.stopping:
+            self.telling.of_rebalance()
         if not partitions:
             return
         logger.info("Revoked: %s", _listing(partitions))
@@ -405,6 +418,7 @@ class Engine:
             self._room.clear()
             wanted = assignment.hungry()
             if not wanted:
+                self.telling.of_full()
                 try:
                     async with asyncio.timeout(ALIVE_S):
                         await self._room.wait()
@@ -412,6 +426,8 @@ class Engine:
                     await consumer.getbatches(NOWHERE, timeout_ms=0)
                 continue
             full = len(wanted) < len(assignment.partitions)
+            if full or self.telling.full:
+                self.telling.of_full()
             fetched = await consumer.getbatches(
                 *wanted, timeout_ms=POLL_WHILE_FULL_MS if full else self.options.poll_ms
             )
@@ -420,6 +436,8 @@ class Engine:
                 count = sum(map(len, batches))
                 counters.messages_received_total += count
                 counters.messages_received_by_topic[tp.topic] += count
+                if batches:
+                    counters.tp_read_offsets[tp] = batches[-1].next_offset - 1
                 counters.bytes_received_total += sum(batch.size_bytes for batch in batches)
 
     def _taken(self, count: int) -> None:
@@ -460,27 +478,17 @@ class Engine:
         self.assignment.reach({tp: await self.consumer.position(tp) for tp in begun})
 
     async def _watch(self) -> None:
-        """Keep the lag up to date, and name readers that stay on one event for very long."""
-        watch = StuckWatch(self.options.stuck_after_s)
+        """Keep the lag up to date, and what the counters know of the last second."""
+        watch = Watch(self.assignment, self.counters, self.options.stuck_after_s)
         while True:
             await self.measure_lag()
-            watch.look(self.assignment, asyncio.get_running_loop().time())
+            watch.look()
             await asyncio.sleep(self.options.watch_interval_s)
 
     async def measure_lag(self) -> None:
         """Work out the lag of each partition that has been fetched from."""
-        consumer = self.consumer
-        partitions = self.assignment.partitions & set(consumer.assignment())
         await self._reach()
-        done = self.assignment.committable()
-        lag = {}
-        for tp in partitions & set(consumer.assignment()):
-            end = consumer.highwater(tp)
-            if end is not None:
-                # Before the first message came, what is done is what is not wanted.
-                position = done[tp] if tp in done else await consumer.position(tp)
-                lag[tp] = max(0, end - position)
-        self.counters.lag = lag
+        await measure_lag(self.assignment, self.consumer, self.counters)
 
 
 def _listing(partitions: Collection[TopicPartition]) -> str:

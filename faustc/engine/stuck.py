@@ -23,8 +23,11 @@ class StuckWatch:
         # (reader's name, partition) -> (offset, since when, when it was last said)
         self._seen: dict[tuple[str, TopicPartition], tuple[int, float, float]] = {}
 
-    def look(self, assignment: Assignment, now: float) -> None:
-        """Compare with the last look; now is in seconds of any steady clock."""
+    def look(self, assignment: Assignment, now: float) -> dict[tuple[str, TopicPartition], float]:
+        """Compare with the last look; return who has been at one event for how many seconds.
+
+        now is in seconds of any steady clock.
+        """
         seen = {}
         for reader in assignment.readers():
             for tp in reader.partitions:
@@ -50,3 +53,6 @@ class StuckWatch:
                     said = now
                 seen[key] = offset, since, said
         self._seen = seen
+        return {
+            key: now - since for key, (_, since, _) in seen.items() if now - since >= self._after_s
+        }

@@ -112,7 +112,7 @@ LATER = [
     ("worker_redirect_stdouts", True),
     ("worker_redirect_stdouts_level", "WARN"),
     ("web", "aiohttp://"),
-    ("web_bind", "0.0.0.0"),
+    ("web_bind", "127.0.0.1"),
     ("web_application_options", {}),
     ("web_cors_options", None),
     ("web_enabled", True),
