@@ -42,6 +42,7 @@ class Counters:
         self.agent_errors_total = 0
         self.agent_errors_by_agent: Counter[str] = Counter()
         self.retries_total = 0
+        self.replies_dropped_total = 0
         self.dead_letters_total = 0
         self.dead_letters_by_topic: Counter[str] = Counter()
         self.commits_total = 0

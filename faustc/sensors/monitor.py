@@ -226,7 +226,8 @@ NUMBERS = (
     "rebalance_return_avg", "rebalance_end_avg", "http_response_latency",
     "http_response_latency_avg", "decode_errors_total", "decode_errors_by_topic",
     "agent_errors_total", "agent_errors_by_agent", "retries_total", "dead_letters_total",
-    "dead_letters_by_topic", "commits_total", "commit_failures_total", "commits_failing",
+    "dead_letters_by_topic", "replies_dropped_total",
+    "commits_total", "commit_failures_total", "commits_failing",
     "committed", "lag", "lag_total",
 )  # fmt: skip
 
