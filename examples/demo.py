@@ -22,7 +22,17 @@ from faustc.broker.launcher import attach
 from faustc.exceptions import FaustError
 from tests.kafka_cluster import DEFAULT_VERSION, KafkaCluster, KafkaUnavailable
 
-WORKER = [sys.executable, "-m", "faustc", "-A", "examples.word_count", "worker", "-l", "info"]
+WORKER = [
+    sys.executable,
+    "-m",
+    "faustc",
+    "-A",
+    "examples.word_count",
+    "worker",
+    "-l",
+    "info",
+    "--without-web",
+]
 STOP_S = 10.0
 
 

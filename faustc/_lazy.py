@@ -13,7 +13,7 @@ __all__ = ["DOORS", "door"]
 
 DOORS = {
     "main": "faustc.cli.base:main",  # app.main()
-    "command": "faustc.cli.base:command_of",  # @app.command()
+    "command": "faustc.cli.command:command_of",  # @app.command()
     "Worker": "faustc.worker:Worker",  # app.Worker()
     "embedded": "faustc.broker.launcher:attach",  # broker="embedded://"
     "test_app": "faustc.testing.harness:AppTest",  # app.test_context()

@@ -33,7 +33,7 @@ async def test_the_application_runs_as_it_stands(
     worker = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "faustc", "-A", "hello", "worker", "-l", "info",
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(README.parent)},
+        env={**os.environ, "PYTHONPATH": str(README.parent), "WEB_PORT": "0"},
     )  # fmt: skip
     try:
         async with (

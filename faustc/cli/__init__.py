@@ -1,5 +1,6 @@
 """The command line: `faustc`, and what custom commands are made with."""
 
-from faustc.cli.base import AppCommand, Command, argument, main, option
+from faustc.cli.base import argument, call_command, main, option
+from faustc.cli.command import AppCommand, Command
 
-__all__ = ["AppCommand", "Command", "argument", "main", "option"]
+__all__ = ["AppCommand", "Command", "argument", "call_command", "main", "option"]

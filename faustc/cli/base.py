@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import importlib
-import inspect
+import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import IO, Any, ClassVar, NoReturn
 
 import click
 
@@ -20,7 +20,7 @@ from faustc.imports import did_you_mean, is_part_of
 from faustc.version import __version__
 from faustc.worker import LEVELS
 
-__all__ = ["AppCommand", "Command", "Invocation", "argument", "command_of", "main", "option"]
+__all__ = ["CommandLineError", "Invocation", "argument", "call_command", "cli", "main", "option"]
 
 argument = click.argument  # decorators, whose results Command.options takes as they are
 option = click.option
@@ -40,6 +40,8 @@ class Invocation:
         self.debug = False
         self.json = False
         self.loop = "aio"
+        self.workdir: str | None = None
+        self.blocking_timeout: float | None = None
         self._app: App | None = app
 
     @property
@@ -56,6 +58,8 @@ class Invocation:
             app.conf.broker = self.broker
         if self.debug:
             app.conf.debug = True
+        if self.blocking_timeout is not None:
+            app.conf.blocking_timeout = self.blocking_timeout
         return app
 
     @property
@@ -129,8 +133,15 @@ class Group(click.Group):
     """Commands of ours, imported when asked for, and those of the app."""
 
     OURS: ClassVar[dict[str, str]] = {
+        "agents": "faustc.cli.listing:agents",
         "broker": "faustc.cli.broker:broker",
+        "clean-versions": "faustc.cli.folders:clean_versions",
+        "completion": "faustc.cli.completion:completion",
+        "model": "faustc.cli.listing:model",
+        "models": "faustc.cli.listing:models",
+        "reset": "faustc.cli.folders:reset",
         "send": "faustc.cli.send:send",
+        "tables": "faustc.cli.listing:tables",
         "worker": "faustc.cli.worker:worker",
     }
 
@@ -194,6 +205,17 @@ def _note_app(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         ctx.obj.path, ctx.obj._app = value, None
 
 
+def _check_loop(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value == "eventlet":
+        raise CommandLineError("--loop eventlet: there is aio, and uvloop where it is installed")
+    return value
+
+
+def _refuse_console(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    if value is not None:
+        raise CommandLineError("--console-port: there is no console; look at / with --debug")
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-W",
@@ -201,6 +223,7 @@ def _note_app(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     type=click.Path(),
     is_eager=True,
     callback=_change_workdir,
+    envvar=["FAUST_WORKDIR", "F_WORKDIR"],
     help="Change to this folder first.",
 )
 @click.option(
@@ -217,8 +240,20 @@ def _note_app(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option("--debug/--no-debug", default=False, help="Set the app's debug.")
 @click.option("--json", is_flag=True, help="Print for machines.")
 @click.option(
-    "-L", "--loop", type=click.Choice(["aio", "uvloop"]), default="aio", help="The event loop."
+    "-L",
+    "--loop",
+    type=click.Choice(["aio", "uvloop", "eventlet"]),
+    default="aio",
+    callback=_check_loop,
+    envvar=["FAUST_LOOP", "F_LOOP"],
+    help="The event loop: aio, or uvloop where that is installed.",
 )
+@click.option(
+    "--blocking-timeout",
+    type=click.FloatRange(min=0.0, min_open=True),
+    help="With --debug: report a loop that was blocked for so many seconds.",
+)
+@click.option("--console-port", type=int, callback=_refuse_console, expose_value=False, hidden=True)
 @broker_option
 @log_options
 @click.version_option(__version__, prog_name="faustc", message="%(prog)s %(version)s")
@@ -227,7 +262,7 @@ def cli(ctx: click.Context, /, **given: Any) -> None:
     """Run stream processing apps: faustc -A examples.word_count worker -l info."""
     invocation: Invocation = ctx.obj
     for name, value in given.items():
-        if name not in ("path", "workdir"):
+        if name != "path":
             setattr(invocation, name, value)
 
 
@@ -235,114 +270,51 @@ def main(app: App | None = None, args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, with this app unless -A names another; then exit."""
     if app is not None and app.conf.origin is None:
         app.conf.origin = _script_name()
+    sys.exit(run(args, Invocation(app), "faustc" if app is None else Path(sys.argv[0]).name))
+
+
+def run(args: Sequence[str] | None, invocation: Invocation, name: str = "faustc") -> int:
+    """Run the command line; return its exit code. What is wrong with it is said in one line."""
     try:
-        cli.main(
-            args=list(args) if args is not None else None,
-            prog_name="faustc" if app is None else Path(sys.argv[0]).name,
-            obj=Invocation(app),
+        done = cli.main(
+            args=None if args is None else list(args),
+            prog_name=name,
+            obj=invocation,
+            standalone_mode=False,
         )
+    except click.ClickException as exc:
+        click.echo(f"faustc: {' '.join(exc.format_message().split())}", err=True)
+        return exc.exit_code
+    except click.Abort:
+        return 130
     except FaustError as exc:
         click.echo(f"faustc: {exc}", err=True)
-        sys.exit(2 if isinstance(exc, ImproperlyConfigured) else 1)
-    sys.exit(0)
+        return 2 if isinstance(exc, ImproperlyConfigured) else 1
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    return done if isinstance(done, int) else 0
+
+
+def call_command(
+    command: str,
+    args: Sequence[str] = (),
+    *,
+    app: App | None = None,
+    stdout: IO[str] | None = None,
+    stderr: IO[str] | None = None,
+    before: Sequence[str] = (),
+) -> tuple[int, IO[str], IO[str]]:
+    """Run a command in this process, where no event loop is running; for tests and scripts.
+
+    before is what goes before the command: `["-A", "proj.app", "--json"]`. Returns its
+    exit code, and what it printed.
+    """
+    out, err = stdout or io.StringIO(), stderr or io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([*before, command, *args], Invocation(app))
+    return code, out, err
 
 
 def _script_name() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name if spec is not None and spec.name else Path(sys.argv[0]).stem
-
-
-class Command:
-    """A command made of a class: override `run`, list click parameters in `options`."""
-
-    options: ClassVar[Sequence[Any]] = ()
-    help: ClassVar[str | None] = None
-    daemon: ClassVar[bool] = False
-
-    def __init__(self, invocation: Invocation) -> None:
-        self.invocation = invocation
-
-    @classmethod
-    def command_name(cls) -> str:
-        """Return what it is called on the command line."""
-        return cls.__name__.lower().replace("_", "-")
-
-    @classmethod
-    def as_click(cls) -> click.Command:
-        """Make the command that click runs."""
-
-        @click.pass_context
-        def callback(ctx: click.Context, /, **given: Any) -> None:
-            cls(ctx.obj).execute(**given)
-
-        params = [_parameter(one) for one in cls.options]
-        text = inspect.cleandoc(cls.help or cls.run.__doc__ or "")
-        return click.Command(cls.command_name(), callback=callback, params=params, help=text)
-
-    def execute(self, **given: Any) -> None:
-        """Run it to its end, on an event loop of its own."""
-        if self.daemon:
-            raise ImproperlyConfigured("commands with daemon=True are not supported yet")
-        asyncio.run(self._run(given))
-
-    async def _run(self, given: dict[str, Any]) -> None:
-        await self.run(**given)
-
-    async def run(self, *args: Any, **given: Any) -> Any:
-        """Do what the command is for."""
-        raise NotImplementedError
-
-    def say(self, message: str, **options: Any) -> None:
-        """Print a line, unless --quiet."""
-        if not self.invocation.quiet:
-            click.echo(message, **options)
-
-    def carp(self, message: str, **options: Any) -> None:
-        """Print a line to stderr."""
-        click.echo(message, err=True, **options)
-
-
-class AppCommand(Command):
-    """A command that works with the app; what it sends is delivered before it ends."""
-
-    @property
-    def app(self) -> App:
-        """The app of -A."""
-        return self.invocation.app
-
-    async def _run(self, given: dict[str, Any]) -> None:
-        try:
-            await self.run(**given)
-        finally:
-            await self.app.runner.stop()
-
-
-def command_of(
-    app: App,
-    fun: Callable[..., Any],
-    options: Sequence[Any],
-    base: type[Command] | None,
-    attributes: dict[str, Any],
-) -> type[Command]:
-    """Make a command class of a function, for `@app.command`."""
-    parameters = list(inspect.signature(fun).parameters)
-    takes_self = bool(parameters) and parameters[0] == "self"
-
-    async def run(self: Command, **given: Any) -> Any:
-        result = fun(self, **given) if takes_self else fun(**given)
-        return await result if inspect.isawaitable(result) else result
-
-    run.__doc__ = fun.__doc__
-    return type(fun.__name__, (base or AppCommand,), {"options": options, "run": run, **attributes})
-
-
-def _parameter(given: Any) -> click.Parameter:
-    """Take a click parameter, or one of click's decorators."""
-    if isinstance(given, click.Parameter):
-        return given
-
-    def blank() -> None: ...
-
-    decorated: Any = given(blank)
-    parameter: click.Parameter = decorated.__click_params__[0]
-    return parameter

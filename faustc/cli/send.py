@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from faustc.app import App
-from faustc.cli.base import AppCommand, CommandLineError, argument, broker_option, option
-from faustc.exceptions import DecodeError, FaustError
-from faustc.imports import did_you_mean, symbol_by_name
+from faustc.cli.base import CommandLineError, argument, broker_option, option
+from faustc.cli.command import AppCommand
+from faustc.cli.entities import find_topic, find_type
+from faustc.exceptions import DecodeError
 from faustc.models import Record
-from faustc.topics import Topic
 
 __all__ = ["Send", "send"]
 
-PLAIN_TYPES = {"bytes": bytes, "str": str, "int": int, "float": float, "bool": bool}
 # Repeated messages travel in batches: so many are sent before the first is waited for.
 IN_FLIGHT = 1_000
 
@@ -108,63 +105,6 @@ def _check(value: Any, encode: Callable[[Any], Any], decode: Callable[[Any], Any
             decode(data)
     except (DecodeError, TypeError, ValueError) as exc:
         raise CommandLineError(f"send: {exc}") from exc
-
-
-def find_topic(app: App, entity: str) -> Topic:
-    """Return the topic that an ENTITY names, as the app's agents describe it if one reads it."""
-    if entity.startswith("@"):
-        return _topic_of_agent(app, entity[1:])
-    if not entity:
-        raise CommandLineError("send: ENTITY is the name of a topic, or @ and that of an agent")
-    for topic in app.runner.topics():
-        if entity in topic.topics:
-            return topic.derive_topic(topics=[entity])
-    return app.topic(entity)
-
-
-def _topic_of_agent(app: App, name: str) -> Topic:
-    found = [agent for full, agent in app.agents.items() if full == name] or [
-        agent for full, agent in app.agents.items() if full.rpartition(".")[2] == name
-    ]
-    if len(found) != 1:
-        known = ", ".join(sorted(app.agents)) or "none"
-        short = [full.rpartition(".")[2] for full in app.agents]
-        fault = "several agents are called" if found else "there is no agent"
-        hint = "" if found else did_you_mean(name, [*app.agents, *short])
-        raise CommandLineError(f"send: {fault} {name!r}{hint} (the app's agents: {known})")
-    channel = found[0].channel
-    if not isinstance(channel, Topic):
-        raise CommandLineError(
-            f"send: agent {found[0].name} reads {channel!r}, which is in the worker's memory; "
-            "only topics can be sent to from here"
-        )
-    return channel
-
-
-def find_type(app: App, path: str | None) -> Any:
-    """Return the type that a path names, from the app's own module or from the root."""
-    if path is None:
-        return None
-    if path in PLAIN_TYPES:
-        return PLAIN_TYPES[path]
-    origin = (app.conf.origin or "").partition(":")[0]
-    if path.isidentifier():
-        module = sys.modules.get(origin) or sys.modules["__main__"]  # a script that calls main()
-        if hasattr(module, path):
-            return _checked_type(path, getattr(module, path))
-    try:
-        return _checked_type(path, symbol_by_name(path))
-    except FaustError as exc:
-        raise CommandLineError(
-            f"send: there is no type {path!r}: name a model of the app, its whole path, or one "
-            f"of {', '.join(PLAIN_TYPES)}"
-        ) from exc
-
-
-def _checked_type(path: str, found: Any) -> Any:
-    if not isinstance(found, type):
-        raise CommandLineError(f"send: {path} is no type, it is {found!r}")
-    return found
 
 
 def parse(text: str, typ: Any, serializer: Any) -> Any:

@@ -40,6 +40,7 @@ class User:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.environment = {
             **os.environ,
+            "WEB_PORT": "0",
             "PYTHONPATH": str(ROOT),
             # As on Kafka, a worker that was killed keeps its partitions for so long; 60 by default.
             "BROKER_SESSION_TIMEOUT": "3",

@@ -28,6 +28,7 @@ def run_demo(kafka: Kafka, folder: Path, run: str, **variables: str) -> str:
         timeout=180,
         env={
             **os.environ,
+            "WEB_PORT": "0",
             "BROKER_URL": f"kafka://{kafka.bootstrap}",
             "DATADIR": str(folder / "data"),
             "FAUSTC_DEMO_RUN": run,

@@ -243,7 +243,7 @@ def run_cli(folder: Path, *arguments: str, timeout_s: float = 30.0) -> Any:
         capture_output=True,
         text=True,
         timeout=timeout_s,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "WEB_PORT": "0"},
     )
 
 
