@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("features.toml")
 PAGE = ROOT / "docs" / "features.md"
 STATUSES = ("same", "better", "absent")
+OPEN = "open"
 
 SECTIONS = {
     "1": "App",
@@ -192,7 +193,7 @@ def page(all_rows: Sequence[Row]) -> str:
         "Made from tests/compat/features.toml by `make features`. Each row names the test that\n"
         "shows it, and the test fails when what implements the row is taken away.\n\n"
         f"{counts['same']} rows are the same as in Faust, {counts['better']} are better, "
-        f"{counts['absent']} are absent.\n"
+        f"{counts['absent']} are absent, {counts['open']} are open: not looked at yet.\n"
     ]
     for number, title in SECTIONS.items():
         own = [row for row in all_rows if row.section.split(".")[0] == number]
@@ -227,11 +228,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     if args.sample:
         wanted = random.Random(args.seed).sample(wanted, min(args.sample, len(wanted)))
-    for row in wanted:
-        for fault in faults(row):
-            print(f"{row.label}: {fault}")
-    wrong = check(wanted)
-    print(f"{len(wanted)} rows looked at, {len(wrong)} shown by no test")
+    looked_at = [row for row in wanted if row.status != OPEN]
+    wrong = [f"{row.label}: {fault}" for row in looked_at for fault in faults(row)]
+    print(*wrong, sep="\n", end="\n" if wrong else "")
+    wrong += check(wanted)
+    still_open = len(wanted) - len(looked_at)
+    print(f"{len(wanted)} rows, {still_open} open, {len(wrong)} shown by no test")
     return 1 if wrong else 0
 
 
