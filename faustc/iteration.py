@@ -295,9 +295,21 @@ class Iteration(Generic[T]):
 
     def steps(self) -> list[Processor]:
         """Return what each value goes through: the processors, and on_merge where overridden."""
-        if type(self).on_merge is Iteration.on_merge:
-            return self._processors
-        return [*self._processors, self.on_merge]
+        steps = self._processors
+        if type(self).on_merge is not Iteration.on_merge:
+            steps = [*steps, self.on_merge]
+        if self.app.sensors.wants_events:
+            steps = [*steps, self._begin_event]
+        return steps
+
+    def _begin_event(self, value: Any) -> Any:
+        """Tell the sensors that the body is about to have an event."""
+        if self._message is not None:  # what is combined is told of by the whole
+            self._value = value
+            begin = getattr(self._ledger, "begin", None)  # Kafka's have it; iterables tell nobody
+            if begin is not None:
+                begin(self, self._message.offset, self.current_event)
+        return value
 
     def turn_to(self, portion: Any) -> tuple[Callable[[Any], Any], list[Processor]]:
         """Return how values of a portion are decoded, and what they go through."""

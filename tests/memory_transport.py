@@ -147,6 +147,16 @@ class Delivery:
     def done(self) -> bool:
         return True
 
+    def result(self) -> RecordMetadata:
+        self.looked_at = True
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    def exception(self) -> Exception | None:
+        self.looked_at = True
+        return self.outcome if isinstance(self.outcome, Exception) else None
+
     def add_done_callback(self, callback: Any) -> None:
         asyncio.get_running_loop().call_soon(callback, self)
 

@@ -8,6 +8,7 @@ for its real size, until the brokers have it.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import time
 
@@ -26,6 +27,8 @@ from faustc.types import HeadersArg
 # A loop of sends that never really wait would keep everything else from running:
 # the loop gets a turn when this long has passed since the last one.
 TURN_S = 0.005
+# So many latencies of requests are kept for who asks.
+LATENCIES = 30
 FIRST_STEP = 16 * 1024
 GROWTH = 4
 # Batch header 61 bytes; length, attributes, two deltas, key and value lengths and
@@ -59,6 +62,8 @@ class Accumulator:
         self.refuse: ProducerClosed | None = None  # why nothing more is taken
         self.memory = BufferMemory(buffer_memory)
         self.failures = Failures()
+        #: How long the last requests took that were answered, or failed.
+        self.latencies_s: deque[float] = deque(maxlen=LATENCIES)
         self.incomplete: dict[Parcel, None] = {}
         self.topics: dict[str, TopicLanes] = {}
         # Those not used for long: their sequences must go on where they were.

@@ -221,7 +221,7 @@ class Outlet:
         self._unanswered += 1
         self._last_sent = now
         names = {topic_id: topic for topic, topic_id in ids.items()}
-        answer.add_done_callback(partial(self._answered, connection, version, names, chosen))
+        answer.add_done_callback(partial(self._answered, connection, version, names, chosen, now))
 
     # --- answers ---
 
@@ -231,9 +231,11 @@ class Outlet:
         version: int,
         names: dict[bytes, str],
         chosen: list[tuple[Lane, Parcel]],
+        sent: float,
         answer: asyncio.Future[bytes],
     ) -> None:
         self._unanswered -= 1
+        self._accumulator.latencies_s.append(self._loop.time() - sent)
         try:
             error = _error_of(answer)
             if error is not None:

@@ -245,6 +245,17 @@ class Producer:
         """How many messages were given up since the start."""
         return self._accumulator.failures.total if self._accumulator is not None else 0
 
+    def take_latencies(self) -> list[float]:
+        """Return how many seconds the last requests took that nobody asked for before; 30 at most.
+
+        From when a request is sent to when it is answered.
+        """
+        if self._accumulator is None:
+            return []
+        found = list(self._accumulator.latencies_s)
+        self._accumulator.latencies_s.clear()
+        return found
+
     @property
     def pending_bytes(self) -> int:
         """How much of buffer_memory is in use."""

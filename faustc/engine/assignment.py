@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faustc.engine.inbox import BatchOfMessages, Reader, SharedBatch
+from faustc.engine.ledger import Ledger
 from faustc.types import NamePattern, TopicPartition
 
 __all__ = ["AnyOf", "Assignment", "OnSlowDrain"]
@@ -45,6 +46,10 @@ class Assignment:
         # Told that some inbox has more room, and of how many messages: an opened portion's.
         self._on_take = on_take
         self._on_slow_drain = on_slow_drain
+        #: Told how many seconds events took, once a batch.
+        self.on_done: Callable[[float], None] | None = None
+        #: Makes the ledgers of readers, if they are to tell of every message.
+        self.new_ledger: Callable[[TopicPartition], Ledger] | None = None
         self._readers: dict[str, list[Reader]] = {}  # topic -> readers
         self._by_pattern: list[Reader] = []  # they join the others of a topic when it opens
         self._open: set[TopicPartition] = set()
@@ -75,6 +80,10 @@ class Assignment:
         """Say whether some reader reads a topic, or would if there were one of that name."""
         return topic in self._readers or any(r.wants(topic) for r in self._by_pattern)
 
+    def readers_of(self, topic: str) -> Sequence[Reader]:
+        """Return those that read a topic."""
+        return self._readers.get(topic, ())
+
     def readers(self) -> set[Reader]:
         by_name = {reader for readers in self._readers.values() for reader in readers}
         return by_name.union(self._by_pattern)
@@ -86,6 +95,8 @@ class Assignment:
     def add_reader(self, reader: Reader) -> None:
         """Let a reader have every open partition of its topics, from the next batch on."""
         reader.on_take = self._on_take
+        reader.new_ledger = self.new_ledger
+        reader.on_done = self.on_done
         for topic in reader.topics:
             self._readers.setdefault(topic, []).append(reader)
         if reader.pattern is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from statistics import median
 
+from faustc.clock import monotonic
 from faustc.types import TopicPartition
 
 __all__ = ["Counters"]
@@ -53,6 +54,9 @@ class Counters:
         self.lag: dict[TopicPartition, int] = {}
         self.tp_read_offsets: dict[TopicPartition, int] = {}
         self.tp_end_offsets: dict[TopicPartition, int] = {}
+        self.stream_inbound_time: dict[TopicPartition, float] = {}
+        self.send_errors = 0
+        self.send_latency: deque[float] = deque(maxlen=self.max_send_latency_history)
         #: Seconds that a reader has been at one event, if that is too long.
         self.stuck: dict[tuple[str, TopicPartition], float] = {}
         self._sampled = 0, 0
@@ -67,13 +71,21 @@ class Counters:
         """The lag of all partitions that are ours."""
         return sum(self.lag.values())
 
-    def sample(self, events_active: int, messages_active: int, since_s: float) -> None:
-        """Work out what is per second, since_s after the last time."""
+    def note_read(self, tp: TopicPartition, offset: int) -> None:
+        """Note that messages of a partition came, up to an offset."""
+        self.tp_read_offsets[tp] = offset
+        self.stream_inbound_time[tp] = monotonic()
+
+    def sample(self, events_active: int, waiting: int, since_s: float) -> None:
+        """Work out what is per second, since_s after the last time.
+
+        events_active were handed out and are not done, waiting were fetched only.
+        """
         events, messages = self._sampled
         self._sampled = self.events_total, self.messages_received_total
         self.events_s = round((self.events_total - events) / since_s)
         self.messages_s = round((self.messages_received_total - messages) / since_s)
         self.events_active = events_active
-        self.messages_active = messages_active
+        self.messages_active = events_active + waiting
         if self.events_runtime:
             self.events_runtime_avg = median(self.events_runtime)

@@ -112,6 +112,7 @@ class Engine:
         self.counters = counters
         self.assignment = Assignment(self._taken, on_slow_drain)
         self._assignor = Copartitioned()
+        self.assignment.on_done = counters.events_runtime.append
         self.telling = Telling(sensors or Unobserved(), self.assignment)
         self.consumer: Any = None
         self.producer: Any = None
@@ -161,7 +162,7 @@ class Engine:
                     await self._open_transport()
                     producer = self.transport.create_producer(**self.options.producer)
                     await producer.start(self.options.start_timeout_s)
-                    self.producer = producer
+                    self.producer = self.telling.producer(producer)
         return self.producer
 
     async def _open_transport(self) -> None:
@@ -194,6 +195,7 @@ class Engine:
         """
         await self.start_producer()
         await self.declare(specs)
+        self.telling.of_messages()
         for reader in readers:
             self.assignment.add_reader(reader)
         if self.assignment.readers():
@@ -203,13 +205,9 @@ class Engine:
         consumer = self.transport.create_consumer(
             **{"partition_assignment_strategy": [self._assignor], **self.options.consumer}
         )
+        told, kept = self.telling.sensors, self.attachments
         self.checkpoint = Checkpoint(
-            self.assignment,
-            consumer,
-            self.flush,
-            self.counters,
-            self.attachments,
-            self.telling.sensors,
+            self.assignment, consumer, self.flush, self.counters, kept, told
         )
         self.consumer = consumer
         await self._subscribe()
@@ -437,7 +435,7 @@ class Engine:
                 counters.messages_received_total += count
                 counters.messages_received_by_topic[tp.topic] += count
                 if batches:
-                    counters.tp_read_offsets[tp] = batches[-1].next_offset - 1
+                    counters.note_read(tp, batches[-1].next_offset - 1)
                 counters.bytes_received_total += sum(batch.size_bytes for batch in batches)
 
     def _taken(self, count: int) -> None:
@@ -482,7 +480,7 @@ class Engine:
         watch = Watch(self.assignment, self.counters, self.options.stuck_after_s)
         while True:
             await self.measure_lag()
-            watch.look()
+            watch.look(self.producer)
             await asyncio.sleep(self.options.watch_interval_s)
 
     async def measure_lag(self) -> None:

@@ -9,6 +9,7 @@ turns message by message.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import length_hint
@@ -155,6 +156,7 @@ class Inbox:
         self.count -= batch.count
         messages = batch.messages()
         self.ledger.hand_out(_offsets(messages), batch.next_offset)
+        self.ledger.note(messages)
         return Portion(self.tp, messages, self.ledger)
 
     def clear(self) -> None:
@@ -199,6 +201,9 @@ class Reader:
         self.patience_s = 0.0  # its events are in hand for so long without being stuck
         self.taken_total = 0  # messages of opened portions
         self.on_take: Callable[[int], None] | None = None  # told the size of each portion opened
+        self.on_done: Callable[[float], None] | None = None  # told the seconds an event took
+        self._opened = 0, 0.0  # how many messages the current portion had, and when
+        self.new_ledger: Callable[[TopicPartition], Ledger] | None = None  # for ones that tell
         self.holders: WeakSet[Any] = WeakSet()  # streams that may have collected some
         self._returned: deque[Portion] = deque()
         self._stopped: set[TopicPartition] = set()
@@ -232,6 +237,8 @@ class Reader:
         """Begin to read a partition, from whatever is put first."""
         self._stopped.discard(tp)
         inbox = self._inboxes[tp] = Inbox(tp, self.max_bytes, self.max_messages)
+        if self.new_ledger is not None:
+            inbox.ledger = self.new_ledger(tp)
         inbox.closed = self.closed
         return inbox
 
@@ -351,6 +358,7 @@ class Reader:
             if current.left:
                 return current
             self._current = None
+            self._note_done()
         while self._turns:
             current = self._current = self._take(self._turns.popleft())
             if current.left:
@@ -381,9 +389,17 @@ class Reader:
         if len(inbox):
             self._turns.append(inbox)
         self.taken_total += portion.left
+        self._opened = portion.left, time.monotonic()
         if self.on_take is not None:
             self.on_take(portion.left)
         return portion
+
+    def _note_done(self) -> None:
+        """Tell how long a portion took, per event: its last one is done."""
+        count, since = self._opened
+        if count and self.on_done is not None:
+            self.on_done((time.monotonic() - since) / count)
+        self._opened = 0, 0.0
 
     def close(self) -> None:
         """Wake whoever waits and hand out no more. Acknowledgements are still taken.

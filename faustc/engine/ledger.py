@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = ["Ledger"]
 
@@ -72,6 +73,12 @@ class Ledger:
             self._next, self._run_end, self._after = first, end, after
         else:
             self._runs.append((first, end, after))
+
+    def note(self, messages: Sequence[Any]) -> None:
+        """Be told which messages those are; a ledger that tells sensors remembers them."""
+
+    def begin(self, stream: Any, offset: int, event: Any) -> None:
+        """Be told that a stream begins with one of them."""
 
     def reach(self, offset: int) -> None:
         """Note that nothing more is to be handed out below this offset.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+from faustc.engine.observed import ObservedProducer, Pending
 from faustc.types import TopicPartition
 
 __all__ = ["Sensors", "Telling", "Unobserved"]
@@ -53,6 +54,9 @@ class Partitions(Protocol):
     @property
     def topics(self) -> Collection[str]: ...
     def full(self) -> Collection[TopicPartition]: ...
+    def readers_of(self, topic: str) -> Collection[Any]: ...
+
+    new_ledger: Callable[[TopicPartition], Any] | None
 
 
 class Telling:
@@ -63,6 +67,20 @@ class Telling:
         self.full: frozenset[TopicPartition] = frozenset()
         self._assignment = assignment
         self._rebalance: tuple[Any] | None = None  # what the sensors said at its start
+
+    def of_messages(self) -> None:
+        """Have ledgers tell of every message from now on, if some sensor wants that."""
+        sensors: Any = self.sensors
+        wanted = getattr(sensors, "wants_messages", False)
+        self._assignment.new_ledger = (
+            Pending(sensors, self._assignment.readers_of).ledger if wanted else None
+        )
+
+    def producer(self, producer: Any) -> Any:
+        """Return the producer to use: one that tells of every send, if some sensor wants that."""
+        sensors: Any = self.sensors
+        wanted = getattr(sensors, "wants_sends", False)
+        return ObservedProducer(producer, sensors) if wanted else producer
 
     def of_full(self) -> None:
         """Tell of partitions whose readers have no room, and had some when last looked at."""

@@ -21,14 +21,17 @@ class Watch:
         self._stuck = StuckWatch(stuck_after_s)
         self._looked_at = asyncio.get_running_loop().time()
 
-    def look(self) -> None:
+    def look(self, producer: Any = None) -> None:
         """Work out what is per second, and name readers that stay on one event for very long."""
         assignment, counters = self._assignment, self._counters
         now = asyncio.get_running_loop().time()
         counters.stuck = self._stuck.look(assignment, now)
+        counters.send_latency.extend(getattr(producer, "take_latencies", list)())
+        counters.send_errors = getattr(producer, "errors", 0)
         since_s, self._looked_at = now - self._looked_at, now
         for reader in assignment.readers():
             counters.events_by_stream[reader.name] = reader.taken_total
+            counters.events_by_task[reader.name] = reader.taken_total
         if since_s > 0:
             counters.sample(assignment.outstanding(), assignment.waiting(), since_s)
 

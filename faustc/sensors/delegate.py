@@ -10,6 +10,10 @@ from faustc.sensors.base import Sensor
 
 __all__ = ["SensorDelegate"]
 
+EVENTS = ("on_stream_event_in", "on_stream_event_out")
+MESSAGES = ("on_message_in", "on_message_out", *EVENTS)
+SENDS = ("on_send_initiated", "on_send_completed", "on_send_error")
+
 
 class SensorDelegate:
     """Calls the sensors that override a callback, and no others; iterating gives all.
@@ -34,7 +38,10 @@ class SensorDelegate:
         return sensor in self._sensors
 
     def add(self, sensor: Sensor) -> None:
-        """Tell a sensor, too, from now on; streams that are iterated already do not."""
+        """Tell a sensor, too.
+
+        Of single messages, events and sends it is told from the next start of the app on.
+        """
         if not isinstance(sensor, Sensor):
             raise ImproperlyConfigured(
                 f"a sensor is an object of a subclass of faustc.Sensor, not {sensor!r}"
@@ -61,6 +68,21 @@ class SensorDelegate:
             found = [s for s in self._sensors if getattr(type(s), name) is not base]
             self._overriding[name] = found
         return found
+
+    @property
+    def wants_messages(self) -> bool:
+        """Whether some sensor is to be told of single messages or events."""
+        return any(map(self.overriding, MESSAGES))
+
+    @property
+    def wants_events(self) -> bool:
+        """Whether some sensor is to be told of what streams do."""
+        return any(map(self.overriding, EVENTS))
+
+    @property
+    def wants_sends(self) -> bool:
+        """Whether some sensor is to be told of single sends."""
+        return any(map(self.overriding, SENDS))
 
     def _begin(self, name: str, *args: Any, **options: Any) -> dict[Sensor, Any]:
         """Call every sensor: one that overrides only the end is given the base's state."""

@@ -70,8 +70,6 @@ class Monitor(Counters, Sensor):
         Counters.__init__(self)
         self.time = time
         self.commit_latency: deque[float] = deque(maxlen=self.max_commit_latency_history)
-        self.send_latency: deque[float] = deque(maxlen=self.max_send_latency_history)
-        self.send_errors = 0
         self.assignment_latency: deque[float] = deque(maxlen=self.max_assignment_latency_history)
         self.assignments_completed = 0
         self.assignments_failed = 0
@@ -82,7 +80,6 @@ class Monitor(Counters, Sensor):
         self.tables: dict[str, TableState] = {}
         self.http_response_codes: Counter[int] = Counter()
         self.http_response_latency: deque[float] = deque(maxlen=self.max_avg_history)
-        self.stream_inbound_time: dict[TopicPartition, float] = {}
         Sensor.__init__(self, **options)
 
     # -- Faust's names -----------------------------------------------------------------
