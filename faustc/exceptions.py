@@ -62,6 +62,10 @@ class SecurityWarning(UserWarning):
     """Something asked for by name lets who writes to a topic run code here."""
 
 
+class AlreadyConfiguredWarning(UserWarning):
+    """Settings are given to an app that was configured already."""
+
+
 class Skip(FaustError):
     """Raised by a stream processor to drop the current event (it is still acknowledged)."""
 
