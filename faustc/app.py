@@ -1,43 +1,39 @@
 """The application: definitions in, engine and face wired, started and stopped.
 
-No logic of its own: what it registers is run by the modules below it.
+No logic of its own: what it registers is run by the modules below it, and what
+belongs together is a class that it inherits.
 """
 
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, Mapping
-from datetime import timedelta, tzinfo
+import logging
+from collections.abc import Callable, Collection
 from functools import cached_property
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn
 
-from faustc import crontab
 from faustc._lazy import door
-from faustc.agents import Agent, Agents
+from faustc.boot import BootStrategy, Part
 from faustc.channels import Channel
-from faustc.discovery import IGNORED, import_all
+from faustc.configured import Configured
+from faustc.defining import Definitions
 from faustc.engine.transport import Transport, driver
 from faustc.events import Event
-from faustc.exceptions import ImproperlyConfigured
-from faustc.flow import FlowControl
+from faustc.fixups import Fixup, fixups
+from faustc.flow import FlowControl, FlowControlQueue
 from faustc.replies import ReplyConsumer
-from faustc.runner import Runner, leader_only, repeated
+from faustc.runner import Runner
 from faustc.sensors.observed import Observed
 from faustc.service import Service
-from faustc.settings import Settings as AppSettings
-from faustc.settings import options_in
-from faustc.signals import Signal
-from faustc.streams import Stream
-from faustc.timers import itertimer, seconds
+from faustc.signals import Signal, SyncSignal
 from faustc.topics import Topic, Topics
+from faustc.tracing import Traced
 from faustc.types import HeadersArg, TopicPartition
 from faustc.web.pages import Pages
 
-__all__ = ["App"]
+__all__ = ["App", "BootStrategy"]
 
-Fun = TypeVar("Fun", bound=Callable[..., Any])
-DefinesAgent = Callable[[Callable[[Any], Any]], Agent]
+logger = logging.getLogger(__name__)
 
 LATER = {
     **dict.fromkeys(("Table", "Set", "SetTable", "GlobalTable", "SetGlobalTable"), "tables"),
@@ -46,24 +42,36 @@ LATER = {
 }
 
 
-class App(Pages, Observed, Service):
+class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: ignore[misc]
     """An instance of the library: topics, agents and tasks that run together.
 
-    Making one reads its settings and touches nothing else; every keyword is a
+    Making one checks its settings and touches nothing else; every keyword is a
     setting (see Settings). It may be shared between threads: it lives on the
     loop that started it, and what other threads ask of it is brought there.
+
+    A subclass may override what begins with `on_`, `worker_init`, `create_event`, and
+    the classes below.
     """
 
-    #: The class of the settings.
-    Settings: type[AppSettings] = AppSettings
+    #: What is started; see faustc.boot.
+    BootStrategy = BootStrategy
+    runner: Runner
+    #: Started only to ask agents and to send; start_client sets it.
+    client_only = False
+    #: Started only to send.
+    producer_only = False
+    #: Whether a worker runs it, and not some other program of yours.
+    in_worker = False
 
-    on_before_configured = Signal("Before the settings are made. (app)")
-    on_configured = Signal("The settings are made and may be changed. (app, conf)")
-    on_after_configured = Signal("The settings are final. (app)")
-    on_worker_init = Signal("A worker from the command line begins. (app)")
+    on_worker_init = SyncSignal("A worker from the command line begins. (app)")
     on_partitions_assigned = Signal("Partitions came. (app, assigned)")
     on_partitions_revoked = Signal("Partitions go, after their commit. (app, revoked)")
+    on_rebalance_complete = Signal("Partitions came, and all is ready to read them. (app)")
     on_before_shutdown = Signal("The app is about to stop. (app)")
+    on_produce_message = SyncSignal(
+        "A message is about to be sent; headers is a list that may be changed. "
+        "(app, key, value, partition, timestamp, headers)"
+    )
 
     def __init__(
         self,
@@ -75,81 +83,42 @@ class App(Pages, Observed, Service):
         beacon: Any = None,
         **options: Any,
     ) -> None:
-        self.lock = threading.RLock()
-        # Made at once, so that a misspelt setting is an error where it was written.
-        self._conf = self.Settings(id, **options)
-        if config_source is not None:
-            self._conf.update(options_in(config_source))
-        self._announced = False
-        #: Started by start_client: it calls agents, and runs none.
-        self.client_only = False
         if monitor is not None:
             self.monitor = monitor
         self._topics_by_name: dict[str, Topic] = {}
-        self._services: list[Any] = []
-        self.commands: list[Any] = []
-        self.tasks: list[Callable[..., Any]] = []
-        self.agents = Agents()
         self.runner = Runner(self)
         self.topics = Topics(self.runner.topics)
         self.flow_control = FlowControl()
-        super().__init__(beacon=beacon, loop=loop)
+        #: Awaited, if it is set, once the app is started: what a worker does then.
+        self.on_startup_finished: Callable[[], Any] | None = None
+        super().__init__(
+            id=id, config_source=config_source, given=options, beacon=beacon, loop=loop
+        )
+        self.boot_strategy = self.BootStrategy(self)
+        self.on_produce_message.watch(self.runner.announce)
 
     def __repr__(self) -> str:
-        return f"<App {self._conf.id}: {self.state}>"
+        return f"<App {self._shown_id}: {self.state}>"
 
     def __getattr__(self, name: str) -> Any:
         if name in LATER:
             raise AttributeError(f"app.{name} is not there yet: {LATER[name]} come later")
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
-    # -- settings and what is made when first asked for ----------------------------------
-
-    @property
-    def conf(self) -> AppSettings:
-        """The settings. They may be replaced, and changed until the app is first used."""
-        if not self._announced:
-            with self.lock:
-                if not self._announced:
-                    self._announced = True
-                    self.on_before_configured.send()
-                    self.on_configured.send(self._conf)
-                    self.on_after_configured.send()
-        return self._conf
-
-    @conf.setter
-    def conf(self, conf: AppSettings) -> None:
-        with self.lock:
-            self._conf = conf
-
-    def config_from_object(
-        self, obj: Any, *, silent: bool = False, force: bool = False
-    ) -> Mapping[str, Any]:
-        """Take settings from a mapping, an object's attributes, or a module's path."""
-        options = options_in(obj, self._conf.NAMES)
-        self._conf.update(options)
-        return options
-
-    def finalize(self) -> None:
-        """Check the settings together and make them final."""
-        self.conf.finalize()
-
-    @property
-    def finalized(self) -> bool:
-        """Whether the settings are final."""
-        return self._conf.finalized
+    # -- what is made when first asked for, and what is so just now ------------------------
 
     @property
     def label(self) -> str:
-        return f"App {self._conf.id}"
+        return f"App {self._shown_id}"
 
-    def _made(self, name: str, make: Callable[[], Any]) -> Any:
-        """Make an attribute once, however many threads ask for it at the same time."""
-        with self.lock:
-            found = self.__dict__.get(name)
-            if found is None:
-                found = self.__dict__[name] = make()
-            return found
+    @property
+    def shortlabel(self) -> str:
+        return str(self._shown_id)
+
+    @property
+    def _shown_id(self) -> str:
+        # Looking at an app must not configure it.
+        return self.conf.id if self.configured else self._given_id
 
     @property
     def transport(self) -> Transport:
@@ -169,12 +138,15 @@ class App(Pages, Observed, Service):
             "_serializers",
             # None where nobody set one: what does not decode then says so.
             lambda: conf.Serializers(
-                key_serializer=conf.key_serializer if conf.is_set("key_serializer") else None,
-                value_serializer=(
-                    conf.value_serializer if conf.is_set("value_serializer") else None
-                ),
+                key_serializer=conf.asked_for("key_serializer"),
+                value_serializer=conf.asked_for("value_serializer"),
             ),
         )
+
+    @cached_property
+    def fixups(self) -> list[Fixup]:
+        """What fits it to other frameworks, such as Django."""
+        return fixups(self)
 
     @property
     def producer(self) -> Any:
@@ -187,9 +159,43 @@ class App(Pages, Observed, Service):
         return self.runner.engine.running_consumer()
 
     @property
+    def producer_transport(self) -> Transport:
+        """The driver that `broker_producer` names; that of `broker` unless it is another."""
+        return self.runner.producer_transport()
+
+    @producer_transport.setter
+    def producer_transport(self, transport: Transport) -> None:
+        self.__dict__["_producer_transport"] = transport
+
+    @property
     def rebalancing(self) -> bool:
         """Whether partitions are being taken away and given anew."""
         return self.runner.rebalancing
+
+    @property
+    def rebalancing_count(self) -> int:
+        """How many rebalances began in this run of the app."""
+        return self.runner.rebalances
+
+    @property
+    def unassigned(self) -> bool:
+        """Whether the group gave this worker no partition at all."""
+        return self.runner.unassigned
+
+    @property
+    def in_recovery(self) -> bool:
+        """Whether tables are being filled from their changelogs."""
+        return False
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether what is sent goes into a transaction."""
+        return False
+
+    @property
+    def consumer_generation_id(self) -> int:
+        """The generation of the group that this worker is in; -1 for none."""
+        return self.runner.generation
 
     def is_leader(self) -> bool:
         """Say whether this worker leads its group: exactly one of each generation does.
@@ -197,184 +203,6 @@ class App(Pages, Observed, Service):
         Raises ConsumerNotStarted before the app is started.
         """
         return bool(self.runner.engine.running_consumer().is_leader)
-
-    # -- definitions -----------------------------------------------------------------------
-
-    def topic(self, *topics: str, **options: Any) -> Topic:
-        """Describe one topic, or several that are read together (see Topic)."""
-        topic: Topic = self.conf.Topic(self, topics=topics, **options)
-        return topic
-
-    def channel(
-        self,
-        *,
-        schema: Any = None,
-        key_type: Any = None,
-        value_type: Any = None,
-        maxsize: int | None = None,
-        loop: Any = None,
-    ) -> Channel:
-        """Make a channel in memory."""
-        return Channel(
-            self, schema=schema, key_type=key_type, value_type=value_type, maxsize=maxsize
-        )
-
-    @overload
-    def agent(self, channel: Callable[[Any], Any], /) -> Agent: ...
-
-    @overload
-    def agent(self, channel: Channel | str | None = None, **options: Any) -> DefinesAgent: ...
-
-    def agent(
-        self,
-        channel: Any = None,
-        *,
-        name: str | None = None,
-        concurrency: int = 1,
-        **options: Any,
-    ) -> Any:
-        """Make an agent of the decorated function (see Agent)."""
-
-        def define(fun: Callable[[Any], Any]) -> Agent:
-            agent: Agent = self.conf.Agent(
-                fun, app=self, name=name, channel=given, concurrency=concurrency, **options
-            )
-            if agent.name in self.agents:
-                raise ImproperlyConfigured(f"there is an agent {agent.name} already; use name=")
-            self.agents[agent.name] = agent
-            return agent
-
-        given = channel
-        if inspect.isfunction(channel):  # @app.agent without parentheses
-            given = None
-            return define(channel)
-        return define
-
-    # On an app these define, on a Service class they mark.
-    @overload  # type: ignore[override]
-    def task(self, fun: Fun, /) -> Fun: ...
-
-    @overload
-    def task(self, *, on_leader: bool = False, traced: bool = True) -> Callable[[Fun], Fun]: ...
-
-    def task(self, fun: Any = None, *, on_leader: bool = False, traced: bool = True) -> Any:
-        """Start the decorated coroutine function once the app runs; it may take the app."""
-
-        def define(fun: Callable[..., Any]) -> Callable[..., Any]:
-            self.tasks.append(leader_only(self, fun) if on_leader else fun)
-            return fun
-
-        return define if fun is None else define(fun)
-
-    def timer(  # type: ignore[override]
-        self,
-        interval: float | timedelta,
-        on_leader: bool = False,
-        traced: bool = True,
-        name: str | None = None,
-        max_drift_correction: float = 0.1,
-    ) -> Callable[[Fun], Fun]:
-        """Run the decorated coroutine function every interval, the first time after one."""
-        seconds(interval)
-
-        def define(fun: Fun) -> Fun:
-            label = name or str(getattr(fun, "__qualname__", "timer"))
-            once = leader_only(self, fun) if on_leader else fun
-            self.tasks.append(
-                repeated(
-                    self,
-                    once,
-                    label,
-                    lambda: itertimer(
-                        interval, max_drift_correction=max_drift_correction, name=label
-                    ),
-                )
-            )
-            return fun
-
-        return define
-
-    def crontab(  # type: ignore[override]
-        self,
-        cron_format: str,
-        *,
-        timezone: tzinfo | str | None = None,
-        tz: tzinfo | str | None = None,
-        on_leader: bool = False,
-        traced: bool = True,
-    ) -> Callable[[Fun], Fun]:
-        """Run the decorated coroutine function at the times of a cron expression.
-
-        timezone, or tz, is a tzinfo or a name such as "Europe/Oslo"; by default it is the
-        setting timezone, which is UTC. A time that is missed, because the function or the
-        worker was not ready, is left out.
-        """
-        crontab.check(cron_format)
-        zone = crontab.time_zone(timezone if timezone is not None else tz)
-
-        def define(fun: Fun) -> Fun:
-            once = leader_only(self, fun) if on_leader else fun
-
-            label = str(getattr(fun, "__qualname__", "crontab"))
-            self.tasks.append(
-                repeated(
-                    self,
-                    once,
-                    label,
-                    lambda: crontab.itercron(cron_format, zone or self.conf.timezone),
-                )
-            )
-            return fun
-
-        return define
-
-    def service(self, cls: Any) -> Any:
-        """Let a Service, given as class or instance, start and stop with the app."""
-        self._services.append(cls)
-        return cls
-
-    def command(self, *options: Any, base: Any = None, **attributes: Any) -> Any:
-        """Make a command of the command line of the decorated function."""
-
-        def define(fun: Callable[..., Any]) -> Any:
-            command = door("command")(self, fun, options, base, attributes)
-            self.commands.append(command)
-            return command
-
-        return define
-
-    def stream(self, channel: Any, **options: Any) -> Stream[Any]:
-        """Make a stream over a topic, a channel, a topic's name, or any iterable."""
-        if isinstance(channel, str):
-            channel = self.topic(channel)
-        elif not isinstance(channel, Channel | AsyncIterable | Iterable):
-            raise ImproperlyConfigured(
-                f"a stream is over a topic, a channel or an iterable, not {channel!r}"
-            )
-        stream: Stream[Any] = self.conf.Stream(channel, app=self, **options)
-        return stream
-
-    def discover(
-        self,
-        *extra_modules: str,
-        categories: Iterable[str] = (),  # Venusian's, Faust's way; here a module has them all
-        ignore: Iterable[Callable[[str], bool]] = (),
-    ) -> None:
-        """Import the packages that `autodiscover` names, and these, for their decorators."""
-        wanted = self.conf.autodiscover
-        packages: list[str] = list(extra_modules)
-        if callable(wanted):
-            packages += wanted()
-        elif wanted is True:
-            if self.conf.origin is None:
-                raise ImproperlyConfigured(
-                    "autodiscover=True needs to know the app's package: run it with -A, "
-                    "or set origin"
-                )
-            packages.append(self.conf.origin.partition(":")[0])
-        elif wanted:
-            packages += list(wanted)
-        import_all(packages, ignore=[*IGNORED, *ignore])
 
     # -- sending and committing, from any thread -------------------------------------------
 
@@ -420,9 +248,37 @@ class App(Pages, Observed, Service):
     # -- running ---------------------------------------------------------------------------
 
     async def _set_up(self) -> None:
-        await self._start_sensors()
-        await self._start_web()
-        await self.runner.start()
+        self.finalize()
+        if self.conf.debug:
+            logger.warning("App %s: debug is on; leave it off in production", self.conf.id)
+        parts = [part for part in self.boot_strategy.wanted() if isinstance(part, Part)]
+        if Part.SENSORS in parts:
+            await self._start_sensors()
+        if Part.WEB in parts:
+            await self._start_web()
+        await self.runner.start(parts)
+        if Part.AGENTS in parts:
+            await self.on_started_init_extra_tasks()
+        if not self.client_only:
+            await self.on_started_init_extra_services()
+
+    async def on_started_init_extra_tasks(self) -> None:
+        """Run at each start: it starts what @app.task, @app.timer and @app.crontab defined."""
+        for task in self.tasks:
+            self.add_future(task.work(), name=task.name)
+
+    async def on_started_init_extra_services(self) -> None:
+        """Run at each start: the first starts what @app.service defined."""
+        made, self._services_to_make = self._services_to_make, []
+        for service in made:
+            await self.on_init_extra_service(service)
+
+    async def on_init_extra_service(self, service: Any) -> Any:
+        """Make a service of a class, if it is one, and start it with the app."""
+        made: Any = service
+        if inspect.isclass(service):
+            made = made(beacon=self.beacon)
+        return await self.add_runtime_dependency(made)
 
     @property
     def _reply_consumer(self) -> ReplyConsumer:
@@ -454,7 +310,7 @@ class App(Pages, Observed, Service):
         self.runner.hold()
 
     async def _wind_down(self) -> None:
-        await self.on_before_shutdown.asend()
+        await self.on_before_shutdown.send()
         await self.runner.wind_down()
 
     async def _tear_down(self) -> None:
@@ -466,9 +322,16 @@ class App(Pages, Observed, Service):
             await self._stop_sensors()
 
     def on_init_dependencies(self) -> list[Any]:
-        """Return services that start and stop with the app: here, those registered."""
-        services: list[Any] = self._services
-        return [one(beacon=self.beacon) if isinstance(one, type) else one for one in services]
+        """Return services that start and stop with the app: those of its BootStrategy."""
+        return [part for part in self.boot_strategy.wanted() if not isinstance(part, Part)]
+
+    async def maybe_start_producer(self) -> Any:
+        """Return the producer, started by the first who asks."""
+        return await self.runner.home.run(self._start_producer)
+
+    async def _start_producer(self) -> Any:
+        engine = await self.runner.sending_engine()
+        return engine.producer
 
     def create_event(self, key: Any, value: Any, headers: HeadersArg, message: Any) -> Event:
         """Make an event; override it, or set Event, for a class of your own."""
@@ -479,9 +342,22 @@ class App(Pages, Observed, Service):
     def _event_class(self) -> Any:
         return self.conf.Event
 
+    def FlowControlQueue(  # noqa: N802 - Faust's name
+        self, maxsize: int | None = None, *, clear_on_resume: bool = False
+    ) -> FlowControlQueue:
+        """Make a queue that hands out nothing while `flow_control` is suspended.
+
+        maxsize is that of stream_buffer_maxsize unless given; 0 means any number.
+        """
+        return FlowControlQueue(
+            self.conf.stream_buffer_maxsize if maxsize is None else maxsize,
+            flow_control=self.flow_control,
+            clear_on_resume=clear_on_resume,
+        )
+
     def Worker(self, **options: Any) -> Any:  # noqa: N802 - Faust's name
         """Make a Worker that runs this app in a process of its own."""
-        return door("Worker")(self, **options)
+        return self.conf.Worker(self, **options)
 
     def test_context(self, **options: Any) -> Any:
         """Run it against a broker in memory: `async with app.test_context() as t`.
@@ -495,5 +371,19 @@ class App(Pages, Observed, Service):
         door("main")(self)
         raise SystemExit(0)
 
+    # -- hooks -----------------------------------------------------------------------------
+
+    def on_rebalance_start(self) -> None:
+        """Run when partitions begin to be taken away or given."""
+
+    def on_rebalance_return(self) -> None:
+        """Run when this worker knows what it has now."""
+
+    def on_rebalance_end(self) -> None:
+        """Run when what it has now is being read."""
+
     def worker_init(self) -> None:
-        """Run when a worker from the command line begins; override as needed."""
+        """Run when a worker from the command line begins."""
+
+    def worker_init_post_autodiscover(self) -> None:
+        """Run in a worker when the decorators were looked for."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 from typing import Any
 
+from faustc import crontab
 from faustc._lazy import door
 from faustc.agents import Agent, Agents
 from faustc.channels import Channel
 from faustc.discovery import SCAN_CATEGORIES, SCAN_IGNORE, discover
 from faustc.exceptions import ImproperlyConfigured
-from faustc.runner import Task, call
+from faustc.runner import Runner, Task, call
 from faustc.streams import Stream
 from faustc.timers import itertimer, seconds
 from faustc.topics import Topic
@@ -24,12 +25,16 @@ class Definitions:
     """The part of an app that is about defining."""
 
     conf: Any
+    runner: Runner
+    fixups: Any
+    trace: Callable[..., Any]
+    is_leader: Callable[[], bool]
 
     def __init__(self, **options: Any) -> None:
         self.agents = Agents()
         self.tasks: list[Task] = []
         self.commands: list[Any] = []
-        self._services: list[Any] = []
+        self._services_to_make: list[Any] = []
         super().__init__(**options)
 
     def topic(self, *topics: str, **options: Any) -> Topic:
@@ -76,6 +81,19 @@ class Definitions:
             return define(channel)
         return define
 
+    def _later(
+        self, work: Callable[[], Any], fun: Any, name: str | None, on_leader: bool, kind: str
+    ) -> Any:
+        """Have a task run when the app is started; return the function it was made of."""
+        self.tasks.append(Task(work, name or str(getattr(fun, "__qualname__", kind)), on_leader))
+        return fun
+
+    async def _tick(self, fun: Callable[..., Any], on_leader: bool, traced: bool) -> None:
+        """Call what is called again and again, if it is this worker's turn."""
+        if not on_leader or self.is_leader():
+            with self.trace(str(getattr(fun, "__qualname__", "timer")), trace_enabled=traced):
+                await call(fun, self)
+
     def task(self, fun: Any = None, *, on_leader: bool = False, traced: bool = True) -> Any:
         """Start the decorated coroutine function once the app runs; it may take the app.
 
@@ -83,17 +101,14 @@ class Definitions:
         traced: with a tracer, as a span.
         """
 
-        def define(fun: Callable[..., Any]) -> Callable[..., Any]:
-            name = str(getattr(fun, "__qualname__", "task"))
-
+        def define(fun: Callable[..., Any]) -> Any:
             async def once() -> None:
                 if on_leader:
-                    await self.runner.leading()  # type: ignore[attr-defined]
-                with self.trace(name, trace_enabled=traced):  # type: ignore[attr-defined]
+                    await self.runner.leading()
+                with self.trace(str(getattr(fun, "__qualname__", "task")), trace_enabled=traced):
                     await call(fun, self)
 
-            self.tasks.append(Task(once, name, on_leader))
-            return fun
+            return self._later(once, fun, None, on_leader, "task")
 
         return define if fun is None else define(fun)
 
@@ -111,19 +126,42 @@ class Definitions:
         """
         seconds(interval)
 
-        def define(fun: Callable[..., Any]) -> Callable[..., Any]:
-            label = name or str(getattr(fun, "__qualname__", "timer"))
-
+        def define(fun: Callable[..., Any]) -> Any:
             async def ticking() -> None:
+                label = name or str(getattr(fun, "__qualname__", "timer"))
                 async for _ in itertimer(
                     interval, max_drift_correction=max_drift_correction, name=label
                 ):
-                    if not on_leader or self.is_leader():  # type: ignore[attr-defined]
-                        with self.trace(label, trace_enabled=traced):  # type: ignore[attr-defined]
-                            await call(fun, self)
+                    await self._tick(fun, on_leader, traced)
 
-            self.tasks.append(Task(ticking, label, on_leader))
-            return fun
+            return self._later(ticking, fun, name, on_leader, "timer")
+
+        return define
+
+    def crontab(
+        self,
+        cron_format: str,
+        *,
+        timezone: tzinfo | str | None = None,
+        tz: tzinfo | str | None = None,
+        on_leader: bool = False,
+        traced: bool = True,
+    ) -> Any:
+        """Run the decorated coroutine function at the times of a cron expression.
+
+        timezone, or tz, is a tzinfo or a name such as "Europe/Oslo"; by default it is the
+        setting timezone, which is UTC. A time that is missed, because the function or the
+        worker was not ready, is left out.
+        """
+        crontab.check(cron_format)
+        zone = crontab.time_zone(timezone if timezone is not None else tz)
+
+        def define(fun: Callable[..., Any]) -> Any:
+            async def scheduled() -> None:
+                async for _ in crontab.itercron(cron_format, zone or self.conf.timezone):
+                    await self._tick(fun, on_leader, traced)
+
+            return self._later(scheduled, fun, None, on_leader, "crontab")
 
         return define
 
@@ -131,7 +169,7 @@ class Definitions:
         """Let a Service, given as class or instance, start and stop with the app."""
         if not callable(getattr(cls, "maybe_start", None)):
             raise ImproperlyConfigured(f"app.service: {cls!r} is no Service")
-        self._services.append(cls)
+        self._services_to_make.append(cls)
         return cls
 
     def command(self, *options: Any, base: Any = None, **attributes: Any) -> Any:
@@ -167,4 +205,7 @@ class Definitions:
         within each package. categories are Faust's; a decorator registers when its
         module is imported, so they are only checked.
         """
-        discover(self.conf, extra_modules, categories=categories, ignore=ignore)
+        more = list(extra_modules)
+        if self.conf.autodiscover:
+            more += [name for fixup in self.fixups for name in fixup.autodiscover_modules()]
+        discover(self.conf, more, categories=categories, ignore=ignore)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
-from typing import Any
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from faustc.auth import client_options
+from faustc.boot import Part
 from faustc.channels import Channel, Feed
+from faustc.engine.announcing import AnnouncingProducer
+from faustc.engine.declare import TopicSpec
 from faustc.engine.engine import Engine, EngineOptions
 from faustc.engine.inbox import Reader
 from faustc.engine.isolated import IsolatedReader
+from faustc.engine.transport import Transport, driver
 from faustc.events import current_event
 from faustc.exceptions import (
     ConsumerNotStarted,
@@ -29,9 +33,17 @@ from faustc.types import FutureMessage, TopicPartition
 from faustc.undecodable import UndecodableLog
 from faustc.version import __version__
 
-__all__ = ["Runner", "call", "engine_options", "leader_only"]
+__all__ = ["Runner", "Task", "call", "engine_options"]
 
 logger = logging.getLogger(__name__)
+
+
+class Task(NamedTuple):
+    """What runs while the app does: made anew by work at each start."""
+
+    work: Callable[[], Coroutine[Any, Any, Any]]
+    name: str
+    on_leader: bool
 
 
 class Runner:
@@ -48,6 +60,9 @@ class Runner:
         self._readers: dict[Reader, Channel] = {}
         self.feeds: WeakSet[Feed] = WeakSet()  # what agents and streams read in memory
         self.replies = ReplyConsumer(app)
+        self.rebalances = 0
+        self.unassigned = False
+        self._until_assigned: set[asyncio.Event] = set()
         self.opening = 0  # streams that are about to read
         self.attaches = False  # stream_publish_on_commit, once the app has started
         self.undecodable = UndecodableLog()
@@ -70,8 +85,9 @@ class Runner:
                         engine_options(app.conf),
                         app.monitor,
                         app._crashed_by,
-                        on_assigned=app.on_partitions_assigned.asend,
-                        on_revoked=app.on_partitions_revoked.asend,
+                        on_assigned=self._assigned,
+                        on_revoked=app.on_partitions_revoked.send,
+                        on_rebalance=self._rebalance_started,
                         sensors=app.sensors,
                         on_slow_drain=self.replies.give_up,
                     )
@@ -84,6 +100,49 @@ class Runner:
         loop = self.home.loop
         running = loop is not None and loop.is_running()
         return running and self._engine is not None and not self._engine.stopping
+
+    def _rebalance_started(self) -> None:
+        self.rebalances += 1
+        self.app.flow_control.suspend()
+        self.app.on_rebalance_start()
+
+    async def _assigned(self, partitions: frozenset[TopicPartition]) -> None:
+        app = self.app
+        engine = self._engine
+        self.unassigned = engine is not None and not engine.assignment.partitions
+        app.on_rebalance_return()
+        await app.on_partitions_assigned.send(partitions)
+        app.flow_control.resume()
+        app.on_rebalance_end()
+        await app.on_rebalance_complete.send()
+        for waiting in self._until_assigned:
+            waiting.set()
+
+    async def leading(self) -> None:
+        """Wait until this worker leads its group."""
+        assigned = asyncio.Event()
+        self._until_assigned.add(assigned)
+        try:
+            while not self.app.is_leader():
+                assigned.clear()
+                await assigned.wait()
+        finally:
+            self._until_assigned.discard(assigned)
+
+    @property
+    def generation(self) -> int:
+        """The generation of the group that this worker is in; -1 for none."""
+        consumer = None if self._engine is None else self._engine.consumer
+        return int(getattr(consumer, "generation", -1))
+
+    def producer_transport(self) -> Transport:
+        """Return the driver of `broker_producer`, which is that of `broker` unless it differs."""
+        app, conf = self.app, self.app.conf
+        if conf.broker_producer == conf.broker:
+            made: Transport = app.__dict__.get("_producer_transport") or app.transport
+            return made
+        other: Transport = app._made("_producer_transport", lambda: driver(conf.broker_producer))
+        return other
 
     @property
     def rebalancing(self) -> bool:
@@ -103,7 +162,16 @@ class Runner:
         if engine.producer is None:
             check_supported(self.app.conf)
             await engine.start_producer()
+            self.announce()
         return engine
+
+    def announce(self) -> None:
+        """Tell of each message that is sent, once somebody listens; until then it costs nothing."""
+        signal, engine = self.app.on_produce_message, self._engine
+        if engine is None or engine.producer is None or not signal.connected():
+            return
+        if not isinstance(engine.producer, AnnouncingProducer):
+            engine.producer = AnnouncingProducer(engine.producer, signal.send)
 
     def send_later(self, promise: FutureMessage, send: Callable[[], Any]) -> None:
         """Have a send carried out on the app's loop, after those asked for before it."""
@@ -125,33 +193,50 @@ class Runner:
 
     # -- life --------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Connect, create missing topics, and start every agent and task."""
+    async def start(self, parts: Collection[Part]) -> None:
+        """Connect, create missing topics, and start these parts, with every agent."""
         app = self.app
-        app.finalize()
         check_supported(app.conf)
         self.home.settle(asyncio.get_running_loop())
         self.attaches = app.conf.stream_publish_on_commit
         if self._engine is not None and self._engine.stopping:
             self._engine = None
         engine = self.engine
-        if app.client_only:
-            await engine.start((), ())
+        self.rebalances = 0
+        self.unassigned = False
+        agents = list(app.agents.values()) if Part.AGENTS in parts else []
+        if Part.PRODUCER in parts:
+            await engine.start_producer()
+            self.announce()
+        if Part.CONSUMER in parts:
+            await self._start_reading(agents)
+        elif agents:
+            away = [agent.name for agent in agents if isinstance(agent.channel, Topic)]
+            if away:
+                logger.info("No consumer, so these agents do not run: %s", ", ".join(away))
+            agents = [agent for agent in agents if not isinstance(agent.channel, Topic)]
+            for agent in agents:
+                agent.open()
+        if Part.REPLIES in parts:
             await self._start_replies()
-            return
-        readers = [
-            reader for agent in app.agents.values() if isinstance(reader := agent.open(), Reader)
-        ]
-        # Of two descriptions of one topic the last counts: the one that says how many partitions.
-        letters = [topic for agent in app.agents.values() for topic in agent.failures.topics()]
-        topics = sorted([*self.topics(), *letters], key=lambda topic: topic.partitions is not None)
-        await engine.start(readers, [spec for topic in topics for spec in topic.specs()])
-        await self._start_replies()
-        for agent in app.agents.values():
+        for agent in agents:
             for name, actor in agent.actors():
                 app.add_future(actor, name=name)
-        for fun in app.tasks:
-            app.add_future(call(fun, app), name=getattr(fun, "__qualname__", "task"))
+
+    async def _start_reading(self, agents: Collection[Any]) -> None:
+        app = self.app
+        readers = [reader for agent in agents if isinstance(reader := agent.open(), Reader)]
+        # Of two descriptions of one topic the last counts: the one that says how many partitions.
+        letters = [topic for agent in agents for topic in agent.failures.topics()]
+        topics = sorted([*self.topics(), *letters], key=lambda topic: topic.partitions is not None)
+        specs = [spec for topic in topics for spec in topic.specs()]
+        wants_leader = any(task.on_leader for task in app.tasks)
+        if wants_leader and not readers and not app.conf.topic_disable_leader:
+            # There is no group without a topic, and no leader without a group.
+            name = f"{app.conf.id}-__assignor-__leader"
+            readers = [Reader("leader", (name,), tracked=False)]
+            specs.append(TopicSpec(name, 1, app.conf.replication_factor, {}))
+        await self.engine.start(readers, specs)
 
     async def _start_replies(self) -> None:
         if self.app.conf.reply_create_topic:
@@ -313,30 +398,6 @@ async def call(fun: Callable[..., Any], app: Any) -> None:
     result = fun(app) if takes_app else fun()
     if inspect.isawaitable(result):
         await result
-
-
-def leader_only(app: Any, fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a task's function so that it does nothing unless this worker leads."""
-
-    async def on_leader() -> None:
-        if app.is_leader():
-            await call(fun, app)
-
-    on_leader.__qualname__ = getattr(fun, "__qualname__", "task")
-    return on_leader
-
-
-def repeated(
-    app: Any, fun: Callable[..., Any], name: str, ticks: Callable[[], AsyncIterator[Any]]
-) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Return a task's function that runs another at each tick."""
-
-    async def ticking() -> None:
-        async for _ in ticks():
-            await call(fun, app)
-
-    ticking.__qualname__ = name
-    return ticking
 
 
 def check_supported(conf: Any) -> None:

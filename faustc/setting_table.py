@@ -8,7 +8,7 @@ Where Faust 1.0 and 1.x differ, the name and default of 1.0 come first and the
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ class Options:
     """The table; `Settings` gives it values."""
 
     _given: dict[str, Any]
+    _defaults: Mapping[str, Callable[[Any], Any]]
 
     def _change(self, setting: Setting[Any], name: str, value: Any) -> None:
         raise NotImplementedError

@@ -31,6 +31,7 @@ class Values(Protocol):
     """What a setting needs of the Settings it is read from and written to."""
 
     _given: dict[str, Any]
+    _defaults: Mapping[str, Callable[[Any], Any]]
 
     def _change(self, setting: Setting[Any], name: str, value: Any) -> None: ...
 
@@ -93,7 +94,8 @@ class Setting(Generic[T]):
             return self
         value = conf._given.get(self.names[0], _UNSET)
         if value is _UNSET:
-            value = self.default if self.derive is None else self.derive(conf)
+            derive = conf._defaults.get(self.names[0], self.derive)
+            value = self.default if derive is None else derive(conf)
         return value if self.present is None else self.present(conf, value)
 
     def __set__(self, conf: Values, value: Any) -> None:

@@ -11,12 +11,13 @@ import os
 import re
 import threading
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from . import setting_defaults
 from .exceptions import ImproperlyConfigured
-from .imports import did_you_mean, symbol_by_name
+from .imports import did_you_mean
 from .setting_table import Options
 from .setting_types import Setting, app_id, symbol
 
@@ -40,8 +41,9 @@ class Settings(Options):
     """The options of one app: `conf.NAME`, by any of the names that Faust gave it.
 
     A subclass may declare more, each a `Setting` in its body. None always
-    means the default. env is what variables are read from, os.environ if not
-    given; an empty variable counts as absent.
+    means the default. defaults="faust-1.x" asks for those of Faust 1.x where they
+    differ. env is what variables are read from, os.environ if not given; an empty
+    variable counts as absent.
     """
 
     #: Each setting by its main name, and the main name by each name.
@@ -68,8 +70,16 @@ class Settings(Options):
                     cls.SETTINGS[found.name] = found
                     cls.NAMES[name] = found.name
 
-    def __init__(self, id: str, *, env: Mapping[str, str] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        id: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        defaults: str | None = None,
+        **options: Any,
+    ) -> None:
         set_ = object.__setattr__
+        set_(self, "_defaults", setting_defaults.of(defaults))
         set_(self, "_lock", threading.RLock())
         set_(self, "_given", {})
         set_(self, "_finalized", False)
@@ -81,27 +91,39 @@ class Settings(Options):
 
     # -- reading and writing
 
+    @classmethod
+    def check(cls, id: str, options: Mapping[str, Any]) -> None:
+        """Raise ImproperlyConfigured for what `Settings(id, **options)` would not take."""
+        _checked_id(id)
+        setting_defaults.of(options.get("defaults"))
+        cls._checked({k: v for k, v in options.items() if k not in ("id", "env", "defaults")})
+
     def update(self, options: Mapping[str, Any]) -> None:
         """Set several options; raise ImproperlyConfigured if two names of one differ."""
+        options = dict(options)
+        if "id" in options:
+            self.id = options.pop("id")
+        for main, (name, checked) in self._checked(options).items():
+            self._keep(self.SETTINGS[main], name, checked)
+
+    @classmethod
+    def _checked(cls, options: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+        """Return, by main name, the name that was used and the value to keep."""
         seen: dict[str, tuple[str, Any]] = {}
         for name, value in options.items():
-            if name == "id":
-                self.id = value
-                continue
-            if name not in self.NAMES:
-                raise ImproperlyConfigured(self._unknown(name))
+            if name not in cls.NAMES:
+                raise ImproperlyConfigured(cls._unknown(name))
             if value is None:
                 continue
-            main = self.NAMES[name]
-            checked = self.SETTINGS[main].checked(name, value)
+            main = cls.NAMES[name]
+            checked = cls.SETTINGS[main].checked(name, value)
             if main in seen and seen[main][1] != checked:
                 raise ImproperlyConfigured(
                     f"{seen[main][0]} and {name} are two names of one setting, "
                     "and were given different values"
                 )
             seen[main] = name, checked
-        for main, (name, checked) in seen.items():
-            self._keep(self.SETTINGS[main], name, checked)
+        return seen
 
     def _change(self, setting: Setting[Any], name: str, value: Any) -> None:
         self._keep(setting, name, None if value is None else setting.checked(name, value))
@@ -126,8 +148,14 @@ class Settings(Options):
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(self._unknown(name))
 
-    def _unknown(self, name: str) -> str:
-        return f"there is no setting {name!r}{did_you_mean(name, self.NAMES)}"
+    @classmethod
+    def _unknown(cls, name: str) -> str:
+        return f"there is no setting {name!r}{did_you_mean(name, cls.NAMES)}"
+
+    def asked_for(self, name: str) -> Any:
+        """Return a setting that somebody set, or whose default was asked for; else None."""
+        main = self.NAMES[name]
+        return getattr(self, main) if main in self._given or main in self._defaults else None
 
     def is_set(self, name: str) -> bool:
         """Say whether somebody set it, by keyword, attribute or environment."""
@@ -294,12 +322,3 @@ def _checked_id(value: Any) -> str:
 
 
 Settings._collect()
-
-
-def options_in(source: Any, names: Collection[str] = ()) -> dict[str, Any]:
-    """Return the settings in a mapping, an object, or the module that a path names."""
-    if isinstance(source, str):
-        source = symbol_by_name(source)
-    if isinstance(source, Mapping):
-        return dict(source)
-    return {name: getattr(source, name) for name in dir(source) if name in names}

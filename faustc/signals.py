@@ -25,6 +25,8 @@ class _Signal:
         self.name = name
         self._receivers: list[tuple[Callable[..., Any] | weakref.ref[Any], bool, Any]] = []
         self._above: _Signal | None = None
+        self._below: weakref.WeakSet[_Signal] = weakref.WeakSet()
+        self._watcher: Callable[[], None] | None = None
         self._owner: type | None = None
         self._sender: weakref.ref[Any] | None = None
 
@@ -42,13 +44,19 @@ class _Signal:
             found = type(self)(self.__doc__ or "", name=self.name)
             if instance is None:
                 # What stands between: connecting to a class is heard by those below it only.
-                found._above = getattr(super(owner, owner), self.name)
+                found._above = next(
+                    getattr(base, self.name)
+                    for base in owner.__mro__[1:]
+                    if hasattr(base, self.name)
+                )
                 found._owner = owner
                 setattr(owner, self.name, found)
             else:
                 found._above = getattr(owner, self.name)
                 found._sender = weakref.ref(instance)
                 found = vars(instance).setdefault(self.name, found)  # two threads get the same
+            if found._above is not None:
+                found._above._below.add(found)
         return found
 
     def __repr__(self) -> str:
@@ -69,7 +77,18 @@ class _Signal:
         if weak:
             held = weakref.WeakMethod(fun) if hasattr(fun, "__self__") else weakref.ref(fun)
         self._receivers.append((held, weak, sender))
+        self._changed()
         return fun
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call watcher whenever somebody connects to this signal, or to one of its classes."""
+        self._watcher = watcher
+
+    def _changed(self) -> None:
+        if self._watcher is not None:
+            self._watcher()
+        for signal in list(self._below):
+            signal._changed()
 
     def disconnect(
         self, fun: Callable[..., Any], *, weak: bool = False, sender: Any = None

@@ -404,6 +404,12 @@ class Consumer(Assigned):
         member = self._subscription.member
         return member is not None and member.is_leader
 
+    @property
+    def generation(self) -> int:
+        """The group's generation that this member is in; -1 for none."""
+        member = self._subscription.member
+        return -1 if member is None else member.generation
+
     # -- commits -----------------------------------------------------------------------
 
     async def commit(self, offsets: Mapping[TopicPartition, OffsetArg] | None = None) -> None:

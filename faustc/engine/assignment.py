@@ -259,3 +259,11 @@ class Assignment:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 0.05)
         return True
+
+
+def listing(partitions: Collection[TopicPartition]) -> str:
+    """Name partitions as topic/0,1,2."""
+    by_topic: dict[str, list[int]] = {}
+    for topic, partition in sorted(partitions):
+        by_topic.setdefault(topic, []).append(partition)
+    return " ".join(f"{topic}/{','.join(map(str, ps))}" for topic, ps in by_topic.items())

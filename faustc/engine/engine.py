@@ -103,6 +103,7 @@ class Engine:
         *,
         on_assigned: Listener | None = None,
         on_revoked: Listener | None = None,
+        on_rebalance: Callable[[], None] = lambda: None,
         on_slow_drain: OnSlowDrain | None = None,
         sensors: Sensors | None = None,
     ) -> None:
@@ -121,6 +122,7 @@ class Engine:
         self._on_crash = on_crash
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
+        self._on_rebalance = on_rebalance
         # Those that read are stopped first; what is sent until the end has to go out.
         self._reading = Nursery(f"{name}.engine", on_crash)
         self._nursery = Nursery(f"{name}.engine", on_crash)
@@ -193,7 +195,6 @@ class Engine:
 
         Raises NoBrokersAvailable, naming the addresses, if none can be reached.
         """
-        await self.start_producer()
         await self.declare(specs)
         self.telling.of_messages()
         for reader in readers:
@@ -358,7 +359,7 @@ class Engine:
         self.assignment.open(partitions)
         self.rebalancing = False
         self.counters.rebalances_total += 1
-        logger.info("Assigned: %s", _listing(partitions) or "nothing")
+        logger.info("Assigned: %s", listing(partitions) or "nothing")
         if self._on_assigned is not None:
             await self._on_assigned(partitions)
 
@@ -368,9 +369,10 @@ class Engine:
         self.rebalancing = True
         if not self.stopping:
             self.telling.of_rebalance()
+            self._on_rebalance()
         if not partitions:
             return
-        logger.info("Revoked: %s", _listing(partitions))
+        logger.info("Revoked: %s", listing(partitions))
         try:
             await self._reach()
             self.assignment.stop(partitions)
@@ -393,7 +395,7 @@ class Engine:
         """Forget what others may have by now; a commit would be theirs to make."""
         partitions = frozenset(lost)
         if partitions:
-            logger.warning("Lost, their uncommitted events come again: %s", _listing(partitions))
+            logger.warning("Lost, their uncommitted events come again: %s", listing(partitions))
         self._forget(partitions)
         if self._on_revoked is not None:
             await self._on_revoked(partitions)
@@ -487,11 +489,3 @@ class Engine:
         """Work out the lag of each partition that has been fetched from."""
         await self._reach()
         await measure_lag(self.assignment, self.consumer, self.counters)
-
-
-def _listing(partitions: Collection[TopicPartition]) -> str:
-    """Name partitions as topic/0,1,2."""
-    by_topic: dict[str, list[int]] = {}
-    for topic, partition in sorted(partitions):
-        by_topic.setdefault(topic, []).append(partition)
-    return " ".join(f"{topic}/{','.join(map(str, ps))}" for topic, ps in by_topic.items())

@@ -11,7 +11,6 @@ import pytest
 
 import faustc
 import faustc.types
-from faustc.signals import Signal
 from faustc.timers import itertimer, seconds
 from tests.unit.face.conftest import until
 
@@ -160,48 +159,6 @@ def test_an_interval_is_above_zero(interval: float, tmp_path: Any) -> None:
         seconds(interval)
     with pytest.raises(ValueError, match="above zero"):
         faustc.App("x").timer(interval)
-
-
-async def test_signals_of_a_class_and_of_one_instance() -> None:
-    class Sender:
-        happened = Signal("Something happened.")
-
-    one, two = Sender(), Sender()
-    heard: list[Any] = []
-
-    @Sender.happened.connect
-    def everybody(sender: Any, value: int, **kwargs: Any) -> None:
-        heard.append(("class", sender, value))
-
-    @one.happened.connect()
-    async def only_one(sender: Any, value: int, **kwargs: Any) -> None:
-        heard.append(("one", sender, value))
-
-    await one.happened.asend(1)
-    two.happened.send(2)
-    assert heard == [("class", one, 1), ("one", one, 1), ("class", two, 2)]
-    one.happened.disconnect(only_one)
-    heard.clear()
-    await one.happened.asend(3)
-    assert heard == [("class", one, 3)]
-
-
-async def test_a_weak_handler_goes_with_its_owner() -> None:
-    class Sender:
-        happened = Signal()
-
-    class Listener:
-        heard = 0
-
-        def handle(self, sender: Any, **kwargs: Any) -> None:
-            Listener.heard += 1
-
-    sender, listener = Sender(), Listener()
-    sender.happened.connect(listener.handle, weak=True)
-    sender.happened.send()
-    del listener
-    sender.happened.send()
-    assert Listener.heard == 1
 
 
 async def test_what_is_put_comes_out_as_it_went_in(make_app: MakeApp) -> None:
