@@ -11,7 +11,7 @@ from faustc.engine.inbox import BatchOfMessages, Reader, SharedBatch
 from faustc.engine.ledger import Ledger
 from faustc.types import NamePattern, TopicPartition
 
-__all__ = ["AnyOf", "Assignment", "OnSlowDrain"]
+__all__ = ["AnyOf", "Assignment", "OnSlowDrain", "listing"]
 
 # After waiting so long for events in hand, and again, one asks what they wait for.
 SLOW_DRAIN_S = 5.0

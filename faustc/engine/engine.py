@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faustc.client.copartitioned import Copartitioned
-from faustc.engine.assignment import AnyOf, Assignment, OnSlowDrain
+from faustc.engine.assignment import AnyOf, Assignment, OnSlowDrain, listing
 from faustc.engine.attachments import Attachments
 from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.counters import Counters
