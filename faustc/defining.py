@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable
 from datetime import timedelta, tzinfo
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from faustc import crontab
 from faustc._lazy import door
@@ -19,6 +19,9 @@ from faustc.timers import itertimer, seconds
 from faustc.topics import Topic
 
 __all__ = ["Definitions"]
+
+Fun = TypeVar("Fun", bound=Callable[..., Any])
+DefinesAgent = Callable[[Callable[[Any], Any]], Agent]
 
 
 class Definitions:
@@ -56,6 +59,12 @@ class Definitions:
             self, schema=schema, key_type=key_type, value_type=value_type, maxsize=maxsize
         )
 
+    @overload
+    def agent(self, channel: Callable[[Any], Any], /) -> Agent: ...
+
+    @overload
+    def agent(self, channel: Channel | str | None = None, **options: Any) -> DefinesAgent: ...
+
     def agent(
         self,
         channel: Any = None,
@@ -82,8 +91,8 @@ class Definitions:
         return define
 
     def _later(
-        self, work: Callable[[], Any], fun: Any, name: str | None, on_leader: bool, kind: str
-    ) -> Any:
+        self, work: Callable[[], Any], fun: Fun, name: str | None, on_leader: bool, kind: str
+    ) -> Fun:
         """Have a task run when the app is started; return the function it was made of."""
         self.tasks.append(Task(work, name or str(getattr(fun, "__qualname__", kind)), on_leader))
         return fun
@@ -93,6 +102,13 @@ class Definitions:
         if not on_leader or self.is_leader():
             with self.trace(str(getattr(fun, "__qualname__", "timer")), trace_enabled=traced):
                 await call(fun, self)
+
+    # On an app these define, on a Service class they mark.
+    @overload
+    def task(self, fun: Fun, /) -> Fun: ...
+
+    @overload
+    def task(self, *, on_leader: bool = False, traced: bool = True) -> Callable[[Fun], Fun]: ...
 
     def task(self, fun: Any = None, *, on_leader: bool = False, traced: bool = True) -> Any:
         """Start the decorated coroutine function once the app runs; it may take the app.
@@ -119,14 +135,14 @@ class Definitions:
         traced: bool = True,
         name: str | None = None,
         max_drift_correction: float = 0.1,
-    ) -> Any:
+    ) -> Callable[[Fun], Fun]:
         """Run the decorated coroutine function every interval, the first time after one.
 
         on_leader: only at ticks at which this worker leads.
         """
         seconds(interval)
 
-        def define(fun: Callable[..., Any]) -> Any:
+        def define(fun: Fun) -> Fun:
             async def ticking() -> None:
                 label = name or str(getattr(fun, "__qualname__", "timer"))
                 async for _ in itertimer(
@@ -146,7 +162,7 @@ class Definitions:
         tz: tzinfo | str | None = None,
         on_leader: bool = False,
         traced: bool = True,
-    ) -> Any:
+    ) -> Callable[[Fun], Fun]:
         """Run the decorated coroutine function at the times of a cron expression.
 
         timezone, or tz, is a tzinfo or a name such as "Europe/Oslo"; by default it is the
@@ -156,7 +172,7 @@ class Definitions:
         crontab.check(cron_format)
         zone = crontab.time_zone(timezone if timezone is not None else tz)
 
-        def define(fun: Callable[..., Any]) -> Any:
+        def define(fun: Fun) -> Fun:
             async def scheduled() -> None:
                 async for _ in crontab.itercron(cron_format, zone or self.conf.timezone):
                     await self._tick(fun, on_leader, traced)
