@@ -31,6 +31,10 @@ WITHOUT_EFFECT: dict[str, str] = {
     "crash_app_on_aerospike_exception": "there is no Aerospike store",
     "aerospike_retries_on_exception": "there is no Aerospike store",
     "aerospike_sleep_seconds_between_retries_on_exception": "there is no Aerospike store",
+    "web_graph_enabled": "there is no such page yet",
+    "web_router_enabled": "there is no such page yet",
+    "web_tables_enabled": "there is no such page yet",
+    "web_metrics_enabled": "there is no such page yet",
 }
 
 _PROCESS_PREFIXES = ("FAUST_", "F_", "FAUST_F_")  # the last is Faust's own slip, kept working

@@ -18,6 +18,7 @@ CHAPTERS = {
     "calling-agents.md": 9,
     "streams.md": 1,
     "topics.md": 6,
+    "web.md": 4,
 }
 # A block whose first line is a comment that names a file is that file.
 BLOCK = re.compile(r"^```\w+\n# (?P<name>[\w.]+)\n(?P<text>.*?)^```$", re.S | re.M)

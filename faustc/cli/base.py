@@ -194,10 +194,16 @@ def broker_option(fun: Any) -> Any:
 
 def _change_workdir(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        try:
-            os.chdir(value)
-        except OSError as exc:
-            raise CommandLineError(f"--workdir {value}: {exc.strerror}") from exc
+        ctx.obj.workdir = value
+        change_folder(value)
+
+
+def change_folder(folder: str) -> None:
+    """Go to a folder; ends the command line if there is none."""
+    try:
+        os.chdir(folder)
+    except OSError as exc:
+        raise CommandLineError(f"--workdir {folder}: {exc.strerror}") from exc
 
 
 def _note_app(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from faustc.clock import monotonic as loop_now
 from faustc.exceptions import ImproperlyConfigured
-from faustc.imports import symbol_by_name
+from faustc.imports import plugin, symbol_by_name
 from faustc.timers import seconds
 
 __all__ = ["Cache", "MemoryCache", "backend_of"]
@@ -67,8 +67,10 @@ def backend_of(app: Any, given: Any) -> Any:
             f"cache {given}: there is no cache in redis yet; use memory://, or the path of a "
             "class of yours with get, set and delete"
         )
-    path = given if not isinstance(given, str) else str(given).partition("://")[0]
-    return symbol_by_name(path)(app, given)
+    if not isinstance(given, str):
+        return given(app, given)
+    backend = plugin("faust.web.cache", scheme) or symbol_by_name(scheme)
+    return backend(app, given)
 
 
 class Cache:

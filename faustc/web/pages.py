@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from faustc.exceptions import ImproperlyConfigured
-from faustc.imports import symbol_by_name
+from faustc.imports import plugin, symbol_by_name
 from faustc.web.cache import backend_of
 from faustc.web.views import View
 
@@ -39,7 +39,8 @@ class Pages:
     def _make_web(self) -> Any:
         scheme = self.conf.web.scheme
         path = "faustc.web.server:AiohttpWeb" if scheme == "aiohttp" else scheme
-        web = symbol_by_name(path)(self)
+        driver = plugin("faust.web.drivers", scheme) or symbol_by_name(path)
+        web = driver(self)
         for view, cors_options in self.pages:
             web.add_view(view, cors_options=cors_options)
         return web

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -29,14 +31,20 @@ Headers = Mapping[str, str] | None
 
 
 class AiohttpWeb(Web):
-    """Serves the views by aiohttp, on the app's own loop."""
+    """Serves the views by aiohttp, on the app's own loop, or with web_in_thread on one of its own.
+
+    Views on a loop of their own may send to topics and ask agents, and must not await
+    anything else that belongs to the app's loop.
+    """
 
     driver_version = "aiohttp"
 
     def __init__(self, app: Any, **options: Any) -> None:
         super().__init__(app, **options)
-        self._application: aio.Application | None = None
         self._runner: aio.AppRunner | None = None
+        # With web_in_thread: the server's own loop, and the thread that runs it.
+        self._far: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     # -- answers -----------------------------------------------------------------------
 
@@ -106,12 +114,7 @@ class AiohttpWeb(Web):
         return self.application()
 
     def application(self) -> aio.Application:
-        """Return aiohttp's application with every view; made once."""
-        if self._application is None:
-            self._application = self._build()
-        return self._application
-
-    def _build(self) -> aio.Application:
+        """Make aiohttp's application with every view; it belongs to the loop that runs it."""
         conf = self.app.conf
         self.init_server()
         given = {"client_max_size": MAX_BODY_BYTES, **conf.web_application_options}
@@ -165,11 +168,22 @@ class AiohttpWeb(Web):
 
     async def _set_up(self) -> None:
         """Listen. Raises ImproperlyConfigured if the port is taken or the address is not ours."""
-        conf = self.app.conf
-        if conf.web_in_thread:
-            raise ImproperlyConfigured(
-                "web_in_thread=True is not supported yet: views run on the app's loop"
+        if self.app.conf.web_in_thread:
+            self._far = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=_run, args=(self._far,), name=f"{self.app.conf.id}.web", daemon=True
             )
+            self._thread.start()
+        await self._there(self._listen)
+
+    async def _there(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Await a coroutine function on the loop that the server lives on."""
+        if self._far is None:
+            await function()
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(function(), self._far))
+
+    async def _listen(self) -> None:
         runner = aio.AppRunner(self.application(), access_log=None, shutdown_timeout=SHUTDOWN_S)
         await runner.setup()
         try:
@@ -183,6 +197,11 @@ class AiohttpWeb(Web):
         self._runner = runner
         self._serving = True
         logger.info("Web server at %s", self.address)
+
+    async def _close(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
 
     def _site(self, runner: aio.AppRunner) -> aio.BaseSite:
         conf = self.app.conf
@@ -211,11 +230,20 @@ class AiohttpWeb(Web):
         return said
 
     async def _tear_down(self) -> None:
-        runner, self._runner = self._runner, None
         self._serving = False
-        if runner is not None:
-            await runner.cleanup()
-        self._application = None  # of this loop; a restart makes another
+        await self._there(self._close)
+        far, self._far = self._far, None
+        if far is not None and self._thread is not None:
+            far.call_soon_threadsafe(far.stop)
+            await asyncio.to_thread(self._thread.join)
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
 def _body_of(response: aio.Response) -> bytes:

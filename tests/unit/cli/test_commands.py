@@ -346,3 +346,12 @@ def test_options_before_the_command_are_settings(app: faustc.App, run: Run, tmp_
     assert run("agents", before=before)[0] == 0
     assert app.conf.datadir == tmp_path / "elsewhere"
     assert (app.conf.debug, app.conf.blocking_timeout) == (True, 2.5)
+
+
+def test_version_and_help(run: Run) -> None:
+    assert run("--version")[:2] == (0, f"faustc {faustc.__version__}\n")
+    code, out, _ = run("--help")
+    assert code == 0
+    for name in ("worker", "send", "agents", "models", "model", "tables", "reset"):
+        assert f"  {name} " in out
+    assert "--web-port" in run("worker", "--help")[1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from faustc import web
 from faustc.exceptions import ImproperlyConfigured, NotReady
 from faustc.web.base import Web
 from faustc.web.cache import MemoryCache
+from tests.certificates import Authority
 from tests.memory_transport import Cluster
 from tests.unit.face.conftest import until
 from tests.unit.web.conftest import Ask
@@ -207,10 +210,37 @@ async def test_requests_in_hand_are_answered_when_it_stops(served: Make) -> None
         await stopping
 
 
+async def test_views_may_run_on_a_thread_of_their_own(served: Make, ask: Ask, mem: Cluster) -> None:
+    app = served(web_in_thread=True)
+
+    @app.page("/thread")
+    async def thread(self: web.View, request: web.Request) -> Any:
+        await (await app.send("from-there", value=1))
+        return self.text(threading.current_thread().name)
+
+    await app.start()
+    got = await ask(app, "GET", "/thread")
+    assert await got.text() == "app.web"
+    assert mem.values("from-there") == [b"1"]
+    await app.stop()
+    assert "app.web" not in {one.name for one in threading.enumerate()}
+
+
+async def test_tls(served: Make, tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "authority")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority.issue("node", "IP:127.0.0.1"))
+    app = served(web_ssl_context=context)
+    await app.web.start()
+    assert app.web.address.startswith("https://127.0.0.1:")
+    trusting = ssl.create_default_context(cafile=str(authority.certificate))
+    async with aiohttp.ClientSession() as session:
+        got = await session.get(app.web.address + "/", ssl=trusting)
+        assert got.status == 503
+    await app.web.stop()
+
+
 async def test_what_is_not_there_yet_says_so(served: Make) -> None:
-    threaded = served(web_in_thread=True)
-    with pytest.raises(ImproperlyConfigured, match="web_in_thread=True is not supported yet"):
-        await threaded.web.start()
     cached = served(id="cached", cache="redis://localhost")
     with pytest.raises(ImproperlyConfigured, match="no cache in redis yet; use memory://"):
         _ = cached.cache
@@ -283,6 +313,26 @@ async def test_views_and_routes_by_hand(served: Make, ask: Ask, tmp_path: Path) 
 async def test_another_driver_is_named_by_its_path(make_app: Make) -> None:
     app = make_app(web=f"{__name__}.Driver://")
     assert type(app.web) is Driver
+
+
+async def test_drivers_and_caches_may_come_with_a_package(
+    make_app: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "extra-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: extra\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[faust.web.drivers]\nextra = {__name__}:Driver\n"
+        f"[faust.web.cache]\nextra = {__name__}:Shelf\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    app = make_app(web="extra://", cache="extra://somewhere")
+    assert type(app.web) is Driver
+    assert type(app.cache) is Shelf
+
+
+class Shelf(MemoryCache):
+    """A cache of somebody's own."""
 
 
 class Driver(Web):
