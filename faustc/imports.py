@@ -6,7 +6,6 @@ import difflib
 import importlib
 import re
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 from typing import Any
 
 from .exceptions import ImproperlyConfigured
@@ -16,6 +15,8 @@ _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*([.:][^\W\d]\w*(\.[^\W\d]\w*)*)?
 
 def plugin(group: str, name: str) -> Any:
     """Load what installed packages call by a name in a group of entry points; None if nothing."""
+    from importlib.metadata import entry_points  # slow, and seldom needed
+
     return next((one.load() for one in entry_points(group=group) if one.name == name), None)
 
 

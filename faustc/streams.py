@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from faustc.channels import Channel
 from faustc.events import current_event
 from faustc.exceptions import ImproperlyConfigured
 from faustc.iteration import Iteration, Processor, View
-from faustc.joins import InnerJoin, Join, Joined, LeftJoin, OuterJoin, RightJoin
 from faustc.operators import Echo, Filter, Rekey, group_key, rekeyed
 from faustc.relays import Relay
 from faustc.serialized import in_hand_of
 from faustc.topics import Topic
+
+if TYPE_CHECKING:
+    from faustc.joins import Joined
 
 __all__ = ["Stream", "StreamView", "current_event"]
 
@@ -368,25 +370,28 @@ class Stream(Iteration[T]):
         (order, payment) for each two that are at most 60 seconds apart. The same as
         inner_join. See faustc.joins.Join for the arguments.
         """
-        return self._join(InnerJoin(stream=self, fields=fields, **window))
+        return self._join("InnerJoin", fields, window)
 
     def inner_join(self, *fields: Any, **window: Any) -> Stream[Joined]:
         """Return a stream of pairs only; see join."""
-        return self._join(InnerJoin(stream=self, fields=fields, **window))
+        return self._join("InnerJoin", fields, window)
 
     def left_join(self, *fields: Any, **window: Any) -> Stream[Joined]:
         """Return a stream of pairs, and of (left, None) once no counterpart can come; see join."""
-        return self._join(LeftJoin(stream=self, fields=fields, **window))
+        return self._join("LeftJoin", fields, window)
 
     def right_join(self, *fields: Any, **window: Any) -> Stream[Joined]:
         """Return a stream of pairs, and of (None, right) once no counterpart can come; see join."""
-        return self._join(RightJoin(stream=self, fields=fields, **window))
+        return self._join("RightJoin", fields, window)
 
     def outer_join(self, *fields: Any, **window: Any) -> Stream[Joined]:
         """Return a stream of pairs, and of both kinds of events without one; see join."""
-        return self._join(OuterJoin(stream=self, fields=fields, **window))
+        return self._join("OuterJoin", fields, window)
 
-    def _join(self, strategy: Join) -> Stream[Joined]:
+    def _join(self, kind: str, fields: Any, window: Any) -> Stream[Joined]:
+        from faustc import joins  # few streams are joined, and every app imports this module
+
+        strategy = getattr(joins, kind)(stream=self, fields=fields, **window)
         stream: Stream[Any] = self._chain("join()", join_strategy=strategy, on_start=None)
         stream._owns_reader, stream._reader = True, None
         return stream

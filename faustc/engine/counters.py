@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from statistics import median
 
 from faustc.clock import monotonic
 from faustc.types import TopicPartition
@@ -88,4 +87,6 @@ class Counters:
         self.events_active = events_active
         self.messages_active = events_active + waiting
         if self.events_runtime:
+            from statistics import median  # slow to import
+
             self.events_runtime_avg = median(self.events_runtime)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from faustc.client.copartitioned import Copartitioned
 from faustc.engine.assignment import AnyOf, Assignment, OnSlowDrain, listing
 from faustc.engine.attachments import Attachments
 from faustc.engine.checkpoint import Checkpoint
@@ -112,6 +111,8 @@ class Engine:
         self.options = options
         self.counters = counters
         self.assignment = Assignment(self._taken, on_slow_drain)
+        from faustc.client.copartitioned import Copartitioned
+
         self._assignor = Copartitioned()
         self.assignment.on_done = counters.events_runtime.append
         self.telling = Telling(sensors or Unobserved(), self.assignment)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Generator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from faustc.client.delivery import Written
 from faustc.engine.ledger import Ledger
 from faustc.exceptions import DeliveryFailed, FaustError
 from faustc.types import TopicPartition
+
+if TYPE_CHECKING:
+    from faustc.client.delivery import Written
 
 __all__ = ["MessageSensors", "ObservedLedger", "ObservedProducer", "Pending"]
 
@@ -230,6 +232,8 @@ class ObservedDeliveries:
         return self._waited().__await__()
 
     async def _waited(self) -> list[Written]:
+        from faustc.client.delivery import Written  # brings every codec along: not at import
+
         found = await asyncio.gather(*self._deliveries, return_exceptions=True)
         error = next((one for one in found if isinstance(one, BaseException)), None)
         if error is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from statistics import median
 from typing import Any
 
 from faustc.clock import monotonic
@@ -247,4 +246,6 @@ def _by_topic(offsets: Mapping[TopicPartition, int]) -> dict[str, dict[int, int]
 
 
 def _median(values: deque[float]) -> float:
+    from statistics import median  # slow to import
+
     return median(values) if values else 0.0

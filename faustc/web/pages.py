@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faustc.exceptions import ImproperlyConfigured
 from faustc.imports import plugin, symbol_by_name
-from faustc.web.cache import backend_of
-from faustc.web.views import View
+
+if TYPE_CHECKING:
+    from faustc.web.views import View
 
 __all__ = ["Pages"]
 
@@ -48,6 +49,8 @@ class Pages:
     @property
     def cache(self) -> Any:
         """Where answers of views are kept."""
+        from faustc.web.cache import backend_of
+
         return self._made("_cache", lambda: backend_of(self, self.conf.cache))
 
     @cache.setter
@@ -69,7 +72,7 @@ class Pages:
         self,
         path: str,
         *,
-        base: type[View] = View,
+        base: type[View] | None = None,
         cors_options: Mapping[str, Any] | None = None,
         name: str | None = None,
     ) -> Callable[[Any], type[View]]:
@@ -81,7 +84,9 @@ class Pages:
             raise ImproperlyConfigured(f"the path of a page begins with a slash, unlike {path!r}")
 
         def define(given: Any) -> type[View]:
-            found: Any = given if inspect.isclass(given) else base.from_handler(given)
+            from faustc.web.views import View
+
+            found: Any = given if inspect.isclass(given) else (base or View).from_handler(given)
             if not issubclass(found, View):
                 raise ImproperlyConfigured(f"page {path}: {given!r} is no faustc.web.View")
             view: type[View] = found.at(path, name or found.__name__)
