@@ -281,7 +281,7 @@ async def test_an_assignment_that_fails(make_app: Make) -> None:
     await app._start_sensors()
     with pytest.raises(LookupError):
         async with app.runner.engine.telling.of_assignment(None):
-            await app.on_partitions_assigned.asend(set())
+            await app.on_partitions_assigned.send(set())
     assert ("not assigned", 1, "LookupError") in sensor.told
     assert app.monitor.assignments_failed == 1
 
