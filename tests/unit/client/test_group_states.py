@@ -480,7 +480,7 @@ def _last_shared(coordinator: Coordinator) -> Any:
 async def test_the_leader_shares_out_again_when_a_topic_grows(coordinator, join):
     member, user = await join(metadata_max_age_ms=50)
     coordinator.topics = [topic(TOPIC, 6)]
-    await until(lambda: len(member.assignment) == 6)
+    await until(lambda: len(member.assignment) == 6 and len(user.heard) == 2)
     added = frozenset(TopicPartition(TOPIC, n) for n in (4, 5))
     assert user.heard == [("assign", ALL), ("assign", added)]
 
