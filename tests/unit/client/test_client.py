@@ -558,7 +558,7 @@ async def test_a_coordinator_that_is_not_there_yet_is_waited_for(server):
     )
     async with client_of(server) as client:
         with pytest.raises(BrokerError, match=r"COORDINATOR_NOT_AVAILABLE.*group 'g'"):
-            await client.coordinator("group", "g", 0.1)
+            await client.coordinator("group", "g", 1.0)
 
         waiting = asyncio.ensure_future(client.coordinator("txn", "x", 5))
         await until(lambda: server.seen("FindCoordinator")[-1].fields.key_type == 1)
