@@ -87,6 +87,13 @@ class User:
             if self.claims.get(tp) == self.name:
                 del self.claims[tp]
 
+    def holds(self) -> set[TopicPartition]:
+        """What it was told of and has not heard that it goes."""
+        held: set[TopicPartition] = set()
+        for kind, partitions in list(self.heard):
+            held = held | partitions if kind == "assign" else held - partitions
+        return held
+
     def told(self, what: str) -> set[TopicPartition]:
         return {tp for kind, partitions in self.heard if kind == what for tp in partitions}
 
@@ -124,8 +131,12 @@ class Group:
         return member, user
 
     async def settle(self, partitions: int, *members: GroupMember, spread: int = 1) -> None:
-        """Wait until these members hold all the partitions, evenly."""
+        """Wait until these members hold all the partitions, evenly, and their users know.
+
+        A member holds a partition from before its user is told, on another thread perhaps.
+        """
         everything = tps(self.name, partitions)
+        users = [self.users[self.members.index(member)] for member in members]
 
         def shared() -> bool:
             held = [set(m.assignment) for m in members]
@@ -135,6 +146,7 @@ class Group:
                 and sum(sizes) == len(everything)
                 and max(sizes) - min(sizes) <= spread
                 and all(m.state is State.STABLE for m in members)
+                and all(user.holds() == h for user, h in zip(users, held, strict=True))
             )
 
         await until(shared)
