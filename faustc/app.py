@@ -89,6 +89,7 @@ class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: i
         self.runner = Runner(self)
         self.topics = Topics(self.runner.topics)
         self.flow_control = FlowControl()
+        self._web_server_made = False
         #: Awaited, if it is set, once the app is started: what a worker does then.
         self.on_startup_finished: Callable[[], Any] | None = None
         super().__init__(
@@ -254,11 +255,13 @@ class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: i
         parts = [part for part in self.boot_strategy.wanted() if isinstance(part, Part)]
         if Part.SENSORS in parts:
             await self._start_sensors()
-        if Part.WEB in parts:
+        if Part.WEB in parts and self._web_server is None:
             await self._start_web()
         await self.runner.start(parts)
         if Part.AGENTS in parts:
             await self.on_started_init_extra_tasks()
+        if Part.WEB in parts:
+            await self.on_started_init_web_server()
         if not self.client_only:
             await self.on_started_init_extra_services()
 
@@ -266,6 +269,12 @@ class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: i
         """Run at each start: it starts what @app.task, @app.timer and @app.crontab defined."""
         for task in self.tasks:
             self.add_future(task.work(), name=task.name)
+
+    async def on_started_init_web_server(self) -> None:
+        """Run at each start: the first starts what `web_server` was given."""
+        if self._web_server is not None and not self._web_server_made:
+            self._web_server_made = True
+            await self.on_init_extra_service(self._web_server)
 
     async def on_started_init_extra_services(self) -> None:
         """Run at each start: the first starts what @app.service defined."""

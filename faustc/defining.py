@@ -38,6 +38,7 @@ class Definitions:
         self.tasks: list[Task] = []
         self.commands: list[Any] = []
         self._services_to_make: list[Any] = []
+        self._web_server: Any = None  # a service that serves instead of our own
         super().__init__(**options)
 
     def topic(self, *topics: str, **options: Any) -> Topic:
@@ -187,6 +188,15 @@ class Definitions:
             raise ImproperlyConfigured(f"app.service: {cls!r} is no Service")
         self._services_to_make.append(cls)
         return cls
+
+    def web_server(self, service: Any) -> Any:
+        """Let a Service, given as class or instance, serve in place of the app's web server."""
+        if not callable(getattr(service, "maybe_start", None)):
+            raise ImproperlyConfigured(f"app.web_server: {service!r} is no Service")
+        if self._web_server is not None:
+            raise ImproperlyConfigured("app.web_server: there is one already")
+        self._web_server = service
+        return service
 
     def command(self, *options: Any, base: Any = None, **attributes: Any) -> Any:
         """Make a command of the command line of the decorated function."""

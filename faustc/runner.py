@@ -276,9 +276,16 @@ class Runner:
             partitions = [tp for tp in assigned if tp in names or tp.topic in names]
         return await self._engine.commit(partitions)
 
+    def _web_address(self) -> str:
+        app = self.app
+        if not app.serves_web or not app.conf.web_enabled:
+            return "off"
+        instead = app._web_server
+        return str(app.web.address if instead is None else getattr(instead, "__name__", instead))
+
     def facts(self) -> list[tuple[str, str]]:
         """Describe the running app for the table that a worker prints."""
-        app, conf = self.app, self.app.conf
+        conf = self.app.conf
         counts = self.engine.partition_counts()
         topics = [f"{name} ({count})" for name, count in sorted(counts.items())]
         return [
@@ -287,7 +294,7 @@ class Runner:
             ("transport", str(conf.broker)),
             ("topics (partitions)", ", ".join(topics) or "none"),
             ("agents", ", ".join(sorted(self.app.agents)) or "none"),
-            ("web", app.web.address if app.serves_web and conf.web_enabled else "off"),
+            ("web", self._web_address()),
             ("data folder", str(conf.datadir.absolute())),
         ]
 

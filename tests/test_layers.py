@@ -67,6 +67,8 @@ LAYERS = [
     ["web"],
     ["defining", "configured"],
     ["app"],
+    ["contrib"],
+    ["blocking"],
     ["worker"],
     ["cli"],
     ["testing"],

@@ -38,8 +38,6 @@ def worker(
     invocation: Invocation = ctx.obj
     invocation.broker = broker or invocation.broker
     app = invocation.app
-    if app.conf.autodiscover:
-        app.discover()
     for name, value in {"web_enabled": with_web, **web}.items():
         if value is not None:
             setattr(app.conf, name, value)
