@@ -20,6 +20,7 @@ LAYERS = [
     ["_lazy"],
     ["client"],
     ["broker"],
+    ["stores"],
     ["engine"],
     ["models"],
     [

@@ -1,0 +1,112 @@
+"""One partition of one table on this worker: what user code sees, before the store has it.
+
+A change goes three steps, each a dictionary of bytes: `dirty` (made, not sent yet), `flying`
+(sent to the changelog, not known to be there), the store. Reading looks at them in that order.
+A commit takes all that is dirty, sends it with one call, waits for the acknowledgement, and
+writes it to the store together with its position. An abort forgets dirty and flying.
+A key that changes several times between two commits is sent once, with its last value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from faustc.stores.base import Store
+from faustc.types import TopicPartition
+
+__all__ = ["Shard"]
+
+# What may be changed and not committed, of one partition, before a commit is asked for.
+DEFAULT_MAX_BYTES = 8 << 20
+
+
+class Shard:
+    """The state of one partition: bytes by key.
+
+    tp is the changelog's partition; `dirty_bytes` what was written since the last commit, about.
+    Once that is max_bytes, on_full is called with each further change: a commit is due.
+    """
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        store: Store,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        on_full: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.tp = tp
+        self.store = store
+        self.max_bytes = max_bytes
+        self._on_full = on_full
+        self.dirty: dict[bytes, bytes | None] = {}
+        self.dirty_bytes = 0
+        self.flying: dict[bytes, bytes | None] = {}
+        #: Goes up by one with each change that does not come from user code: caches of
+        #: decoded values are good for one edition only.
+        self.edition = 0
+        self.closed = False
+
+    @property
+    def partition(self) -> int:
+        return self.tp.partition
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key, None if it has none."""
+        for changes in (self.dirty, self.flying):
+            if key in changes:
+                return changes[key]
+        return self.store.get(key)
+
+    def set(self, key: bytes, value: bytes | None) -> None:
+        """Change a key; None: it goes. Free until the next commit."""
+        self.dirty[key] = value
+        self.dirty_bytes += len(key) + (len(value) if value is not None else 0)
+        if self.dirty_bytes >= self.max_bytes:
+            self._on_full()
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over a view as of now: all pairs, in no order."""
+        changed = {**self.flying, **self.dirty}
+        if not changed:
+            yield from self.store.items()
+            return
+        for key, value in self.store.items():
+            if key not in changed:
+                yield key, value
+        for key, new in changed.items():
+            if new is not None:
+                yield key, new
+
+    def __len__(self) -> int:
+        changed = {**self.flying, **self.dirty}
+        count = len(self.store)
+        for key, value in changed.items():
+            count += (value is not None) - (self.store.get(key) is not None)
+        return count
+
+    # -- a commit ----------------------------------------------------------------------
+
+    def take_off(self) -> dict[bytes, bytes | None]:
+        """Return what is to be sent now; from here on it is flying."""
+        sent, self.dirty, self.dirty_bytes = self.dirty, {}, 0
+        # A commit that failed left what it sent here: nobody knows what arrived, so it goes again.
+        self.flying = {**self.flying, **sent}
+        return self.flying
+
+    def landed(self, position: int) -> None:
+        """Note that all that was sent is in the changelog, which ends at this position."""
+        flown, self.flying = self.flying, {}
+        self.store.write(flown, position)
+
+    def abort(self) -> None:
+        """Forget every change that the store does not have."""
+        self.dirty, self.dirty_bytes, self.flying = {}, 0, {}
+        self.edition += 1
+
+    def close(self) -> None:
+        """Let go of the store; changes that it does not have are gone."""
+        if not self.closed:
+            self.closed = True
+            self.abort()
+            self.store.close()

@@ -1,0 +1,1 @@
+"""Where tables keep their state."""

@@ -1,0 +1,51 @@
+"""memory://: a dictionary, filled from the changelog at each start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from faustc.exceptions import ImproperlyConfigured
+from faustc.stores.base import Changes, Store
+from faustc.types import TopicPartition
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore(Store):
+    """State in memory."""
+
+    def __init__(self, tp: TopicPartition, folder: Path | None, options: Mapping[str, Any]) -> None:
+        super().__init__(tp, folder, options)
+        if options:
+            raise ImproperlyConfigured(f"memory:// takes no options, not {', '.join(options)}")
+        self._data: dict[bytes, bytes] = {}
+        self._position: int | None = None
+        self.get = self._data.get  # type: ignore[method-assign]
+
+    @property
+    def position(self) -> int | None:
+        return self._position
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._data.get(key)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(self._data.items())
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def write(self, changes: Changes, position: int) -> None:
+        data = self._data
+        for key, value in changes.items():
+            if value is None:
+                data.pop(key, None)
+            else:
+                data[key] = value
+        self._position = position
+
+    def clear(self) -> None:
+        self._data.clear()
+        self._position = None
