@@ -83,5 +83,5 @@ class Store(ABC):
         self.write(changes, position)
         return count
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (many have nothing to let go of)
         """Let go of files; nothing is called after this."""

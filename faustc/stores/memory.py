@@ -22,7 +22,6 @@ class MemoryStore(Store):
             raise ImproperlyConfigured(f"memory:// takes no options, not {', '.join(options)}")
         self._data: dict[bytes, bytes] = {}
         self._position: int | None = None
-        self.get = self._data.get  # type: ignore[method-assign]
 
     @property
     def position(self) -> int | None:
