@@ -109,7 +109,9 @@ class Runner:
     async def _assigned(self, partitions: frozenset[TopicPartition]) -> None:
         app = self.app
         engine = self._engine
-        self.unassigned = engine is not None and not engine.assignment.partitions
+        self.unassigned = engine is not None and not (
+            engine.assignment.partitions or engine.tables.recovering
+        )
         app.on_rebalance_return()
         await app.on_partitions_assigned.send(partitions)
         app.flow_control.resume()
@@ -236,7 +238,8 @@ class Runner:
             name = f"{app.conf.id}-__assignor-__leader"
             readers = [Reader("leader", (name,), tracked=False)]
             specs.append(TopicSpec(name, 1, app.conf.replication_factor, {}))
-        await self.engine.start(readers, specs)
+        tables = getattr(app, "tables", None) or {}
+        await self.engine.start(readers, specs, tables.values(), app.conf.topic_partitions)
 
     async def _start_replies(self) -> None:
         if self.app.conf.reply_create_topic:

@@ -71,6 +71,17 @@ class Assigned:
                 )
             await self._fetcher.ready.wait(deadline.left())
 
+    def known_position(self, partition: TopicPartition) -> int | None:
+        """Return the offset of the next message to be handed out; None while it is unknown.
+
+        Raises what makes the partition unreadable.
+        """
+        self._fetcher.check()
+        cursor = self._cursor(partition)
+        if cursor.position < 0 and cursor.error is not None:
+            raise cursor.error
+        return cursor.position if cursor.position >= 0 else None
+
     def highwater(self, partition: TopicPartition) -> int | None:
         """Return the end offset that the last fetch told, None before there was one."""
         cursor = self._cursor(partition)
@@ -85,6 +96,18 @@ class Assigned:
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the offset after the last message; read_committed: the last stable offset."""
         return await self._edges(partitions, offsets.LATEST)
+
+    async def high_watermarks(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Return the offset after the last record of each partition, committed or not."""
+        found = await offsets.list_offsets(
+            self._running,
+            {TopicPartition(*tp): offsets.LATEST for tp in partitions},
+            isolation_level=0,
+            timeout_s=self._timeout_s,
+        )
+        return {tp: one.offset for tp, one in found.items()}
 
     async def offsets_for_times(
         self, timestamps: Mapping[TopicPartition, int]

@@ -11,6 +11,7 @@ from faustc.engine.assignment import Assignment
 from faustc.engine.attachments import Attachments
 from faustc.engine.counters import Counters
 from faustc.engine.observing import Sensors, Unobserved
+from faustc.engine.tables import Tables
 from faustc.exceptions import CommitFailed, ConnectionLost, DeliveryFailed, KafkaTimeout
 from faustc.types import OffsetAndMetadata, TopicPartition
 
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpoint:
-    """Commits what is done: positions first, then flush, then the group's offsets.
+    """Commits what is done: positions first, then changelogs and flush, then the group's offsets.
 
     It must never commit an offset whose event has a send that is not
     acknowledged. A send that was given up and that nobody awaited therefore
@@ -36,7 +37,9 @@ class Checkpoint:
         counters: Counters,
         attachments: Attachments | None = None,
         sensors: Sensors | None = None,
+        tables: Tables | None = None,
     ) -> None:
+        self._tables = tables
         self._attachments = attachments
         self._assignment = assignment
         self._consumer = consumer
@@ -99,15 +102,23 @@ class Checkpoint:
             for tp, offset in self._assignment.committable(partitions).items()
             if offset > self._committed.get(tp, 0)
         }
-        if not offsets:
+        tables = self._tables if self._tables is not None and self._tables.pending else None
+        if not offsets and tables is None:
             return True
         started = self._sensors.on_commit_initiated(self._consumer)
         if self._attachments is not None:
             await self._attachments.publish(offsets)
+        if tables is not None:
+            await tables.send()
         await self._flush()
-        await self._consumer.commit(
-            {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
-        )
+        if tables is not None:
+            # Before the offsets: should their commit fail, what the stores have is still what
+            # the changelogs have.
+            tables.landed()
+        if offsets:
+            await self._consumer.commit(
+                {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+            )
         self._committed.update(offsets)
         self._counters.committed.update(offsets)
         self._counters.commits_total += 1

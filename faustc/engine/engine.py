@@ -21,11 +21,13 @@ from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.counters import Counters
 from faustc.engine.courier import Courier
 from faustc.engine.declare import Declarations, TopicSpec
+from faustc.engine.follower import Follower
 from faustc.engine.inbox import Reader
 from faustc.engine.mailbox import Deliver, Mailbox, Mailboxes
 from faustc.engine.nursery import Nursery
 from faustc.engine.observing import Sensors, Telling, Unobserved
 from faustc.engine.outbox import Outbox
+from faustc.engine.tables import Kept, Tables
 from faustc.engine.transport import Transport
 from faustc.engine.watch import Watch, measure_lag
 from faustc.exceptions import (
@@ -136,6 +138,15 @@ class Engine:
         )
         self._room = asyncio.Event()
         self._commit_now = asyncio.Event()
+        self.tables = Tables(
+            follower=Follower(self._changelog_consumer, self._nursery, options.start_timeout_s),
+            nursery=self._nursery,
+            producer=self.start_producer,
+            declare=self.declare,
+            partition_count=self.partition_count,
+            let_in=self.assignment.open,
+            on_full=self._commit_now.set,
+        )
         self._taken_since_commit = 0
         self._producer_lock = asyncio.Lock()
         self._opened = False
@@ -191,7 +202,13 @@ class Engine:
         if self.producer is not None:
             await self.producer.flush()
 
-    async def start(self, readers: Iterable[Reader], specs: Iterable[TopicSpec]) -> None:
+    async def start(
+        self,
+        readers: Iterable[Reader],
+        specs: Iterable[TopicSpec],
+        tables: Collection[Kept] = (),
+        default_partitions: int = 8,
+    ) -> None:
         """Start everything; return when the consumer is joining its group.
 
         Raises NoBrokersAvailable, naming the addresses, if none can be reached.
@@ -200,22 +217,34 @@ class Engine:
         self.telling.of_messages()
         for reader in readers:
             self.assignment.add_reader(reader)
+        if tables:
+            names = self.assignment.names
+            self.keep_together(names)
+            await self.tables.start(tables, names, default_partitions)
         if self.assignment.readers():
             await self._start_consumer()
+        elif tables:
+            self._make_checkpoint(None)
+            self._reading.spawn(self._commits(), "commits", vital=True)
+
+    def _make_checkpoint(self, consumer: Any) -> None:
+        told, kept = self.telling.sensors, self.attachments
+        self.checkpoint = Checkpoint(
+            self.assignment, consumer, self.flush, self.counters, kept, told, self.tables
+        )
 
     async def _start_consumer(self) -> None:
         consumer = self.transport.create_consumer(
             **{"partition_assignment_strategy": [self._assignor], **self.options.consumer}
         )
-        told, kept = self.telling.sensors, self.attachments
-        self.checkpoint = Checkpoint(
-            self.assignment, consumer, self.flush, self.counters, kept, told
-        )
+        committing = self.checkpoint is not None  # changes of tables only, so far
+        self._make_checkpoint(consumer)
         self.consumer = consumer
         await self._subscribe()
         await consumer.start(self.options.start_timeout_s)
         self._reading.spawn(self._pump(), "pump", vital=True)
-        self._reading.spawn(self._commits(), "commits", vital=True)
+        if not committing:
+            self._reading.spawn(self._commits(), "commits", vital=True)
         self._reading.spawn(self._watch(), "watch", vital=True)
 
     async def add_reader(self, reader: Reader, specs: Iterable[TopicSpec] = ()) -> None:
@@ -266,6 +295,16 @@ class Engine:
         consumer = self.transport.create_consumer(**{**self.options.consumer, **alone})
         await self.mailboxes.open(Mailbox(consumer, spec.name, deliver))
 
+    def _changelog_consumer(self) -> Any:
+        """Make what changelogs are read with: by hand, and only what is committed."""
+        alone = {
+            "group_id": None,
+            "group_instance_id": None,
+            "auto_offset_reset": "earliest",
+            "isolation_level": "read_committed",
+        }
+        return self.transport.create_consumer(**{**self.options.consumer, **alone})
+
     def hold(self) -> None:
         """Hand out nothing more, from now on."""
         self.assignment.stop(self.assignment.partitions)
@@ -300,6 +339,7 @@ class Engine:
                 await self.consumer.stop()  # revokes all, which commits what is left
         finally:
             self.assignment.close(self.assignment.partitions)
+            await self.tables.stop()
             await self.declared.stop()
             if self.producer is not None:
                 await self.producer.stop()
@@ -312,7 +352,8 @@ class Engine:
         self.assignment.close(self.assignment.partitions)
         await self._reading.close()
         await self._nursery.close()
-        for closing in (self.mailboxes, self.consumer, self.declared, self.producer):
+        parts = (self.mailboxes, self.consumer, self.tables, self.declared, self.producer)
+        for closing in parts:
             if closing is not None:
                 try:
                     async with asyncio.timeout(ABANDON_S):
@@ -357,7 +398,7 @@ class Engine:
             fresh = [tp for tp in young if committed[tp] is None]
             if fresh:
                 await self.consumer.seek_to_beginning(*fresh)
-        self.assignment.open(partitions)
+        self.assignment.open(await self.tables.assigned(partitions))
         self.rebalancing = False
         self.counters.rebalances_total += 1
         logger.info("Assigned: %s", listing(partitions) or "nothing")
@@ -403,6 +444,7 @@ class Engine:
 
     def _forget(self, partitions: frozenset[TopicPartition]) -> None:
         self.assignment.close(partitions)
+        self.tables.revoked(partitions)
         if self.checkpoint is not None:
             self.checkpoint.forget(partitions)
 
@@ -474,6 +516,8 @@ class Engine:
 
     async def _reach(self) -> None:
         """Tell the ledgers how far fetching got, of partitions where it has begun."""
+        if self.consumer is None:
+            return
         begun = self.assignment.committable().keys() & set(self.consumer.assignment())
         # A position that is known is told without waiting.
         self.assignment.reach({tp: await self.consumer.position(tp) for tp in begun})

@@ -9,7 +9,8 @@ A key that changes several times between two commits is sent once, with its last
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from faustc.stores.base import Store
 from faustc.types import TopicPartition
@@ -25,6 +26,7 @@ class Shard:
 
     tp is the changelog's partition; `dirty_bytes` what was written since the last commit, about.
     Once that is max_bytes, on_full is called with each further change: a commit is due.
+    One that is `followed` is filled from its changelog all the time, as others write to it.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class Shard:
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,
         on_full: Callable[[], None] = lambda: None,
+        followed: bool = False,
     ) -> None:
         self.tp = tp
         self.store = store
         self.max_bytes = max_bytes
         self._on_full = on_full
+        self.followed = followed
         self.dirty: dict[bytes, bytes | None] = {}
         self.dirty_bytes = 0
         self.flying: dict[bytes, bytes | None] = {}
@@ -46,6 +50,8 @@ class Shard:
         #: decoded values are good for one edition only.
         self.edition = 0
         self.closed = False
+        self._sending: dict[bytes, bytes | None] = {}
+        self._landed_at: int | None = None
 
     @property
     def partition(self) -> int:
@@ -85,23 +91,68 @@ class Shard:
             count += (value is not None) - (self.store.get(key) is not None)
         return count
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is something that a commit would send."""
+        return bool(self.dirty or self._sending)
+
     # -- a commit ----------------------------------------------------------------------
 
     def take_off(self) -> dict[bytes, bytes | None]:
         """Return what is to be sent now; from here on it is flying."""
-        sent, self.dirty, self.dirty_bytes = self.dirty, {}, 0
-        # A commit that failed left what it sent here: nobody knows what arrived, so it goes again.
-        self.flying = {**self.flying, **sent}
-        return self.flying
+        # A commit that failed left what it sent: nobody knows what arrived, so it goes again.
+        self._sending = {**self._sending, **self.dirty}
+        self.dirty, self.dirty_bytes = {}, 0
+        self.flying = {**self.flying, **self._sending} if self.flying else self._sending
+        self._landed_at = None
+        return self._sending
 
     def landed(self, position: int) -> None:
-        """Note that all that was sent is in the changelog, which ends at this position."""
+        """Note that all that was sent is in the changelog, before this position."""
+        self._sending = {}
+        if self.followed:
+            # Others write, too: the order is the changelog's, so what we wrote waits until
+            # the store has got there by following.
+            self._landed_at = position
+            self._let_go_of_flying()
+            return
         flown, self.flying = self.flying, {}
         self.store.write(flown, position)
 
+    # -- from the changelog ------------------------------------------------------------
+
+    def load(self, batches: Sequence[Any]) -> int:
+        """Take records of the changelog, as they were fetched, into the store; return how many."""
+        position = self.store.position
+        if position is not None and batches and batches[0].next_offset <= position:
+            # The changelog was deleted and created again: what we have is of another one.
+            self.clear()
+        self.edition += 1
+        count = self.store.load(batches)
+        self._let_go_of_flying()
+        return count
+
+    def reached(self, position: int) -> None:
+        """Note that there is nothing for us in the changelog before this position."""
+        if self.store.position is None or self.store.position < position:
+            self.store.write({}, position)
+            self._let_go_of_flying()
+
+    def _let_go_of_flying(self) -> None:
+        at = self._landed_at
+        if at is not None and self.store.position is not None and self.store.position >= at:
+            self.flying = {}
+            self._landed_at = None
+
+    def clear(self) -> None:
+        """Forget everything that the store has, to be filled anew."""
+        self.store.clear()
+        self.edition += 1
+
     def abort(self) -> None:
         """Forget every change that the store does not have."""
-        self.dirty, self.dirty_bytes, self.flying = {}, 0, {}
+        self.dirty, self.dirty_bytes, self.flying, self._sending = {}, 0, {}, {}
+        self._landed_at = None
         self.edition += 1
 
     def close(self) -> None:

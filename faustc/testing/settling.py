@@ -24,6 +24,8 @@ async def unsettled(app: Any, broker: MemoryBroker) -> list[str]:
     await engine.flush()
     before = _ends(engine, broker)
     missing = _in_memory(app) + await _undelivered(engine, broker)
+    if engine.tables.recovering:
+        missing.append("tables are being filled")
     if engine.consumer is None:
         return missing
     if not broker.members(app.conf.id):

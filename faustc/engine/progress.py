@@ -1,0 +1,47 @@
+"""How far the filling of tables has come, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from faustc.clock import monotonic
+
+if TYPE_CHECKING:
+    from faustc.engine.follower import Following
+
+__all__ = ["Progress", "filled", "under_way"]
+
+
+class Progress:
+    """When something began."""
+
+    def __init__(self) -> None:
+        self.begun_at = monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long ago that was."""
+        return max(monotonic() - self.begun_at, 1e-6)
+
+
+def filled(followings: Collection[Following], progress: Progress) -> str:
+    """Say what was filled, from how many records, and how fast."""
+    records = sum(following.records for following in followings)
+    topics = sorted({following.shard.tp.topic for following in followings})
+    took = progress.seconds
+    what = f"{', '.join(topics)} ({len(followings)} partitions)"
+    return (
+        f"Tables are whole: {what}, {records:,} records in {took:.1f} s ({records / took:,.0f}/s)"
+    )
+
+
+def under_way(topic: str, followings: Collection[Following], positions: Collection[int]) -> str:
+    """Say how far one changelog has been read, and how long it may take still."""
+    done = sum(positions) - sum(following.start for following in followings)
+    whole = sum(following.end - following.start for following in followings)
+    took = max(monotonic() - min(following.begun_at for following in followings), 1e-6)
+    rate = done / took
+    left = f"about {(whole - done) / rate:.0f} s left" if rate else "nothing yet"
+    share = done / whole if whole else 1.0
+    return f"Filling {topic}: {done:,} of {whole:,} ({share:.0%}), {rate:,.0f}/s, {left}"

@@ -1,0 +1,312 @@
+"""The tables of an app as the engine has them: shards that come, are filled, commit and go.
+
+A table with n partitions follows the topics with n partitions: whoever has partition p of
+those has partition p of the table. Its events are held back until the tables that they may
+touch are whole; partitions do not wait for each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from typing import Any, NamedTuple, Protocol
+
+from faustc.engine.declare import TopicSpec
+from faustc.engine.follower import Follower, Following
+from faustc.engine.nursery import Nursery
+from faustc.engine.progress import Progress, filled
+from faustc.engine.shard import Shard
+from faustc.exceptions import ConnectionLost, ImproperlyConfigured, KafkaTimeout
+from faustc.stores.base import Store
+from faustc.types import TopicPartition
+
+__all__ = ["Kept", "Tables", "Unit"]
+
+logger = logging.getLogger(__name__)
+
+
+class Kept(Protocol):
+    """A table, as the engine knows it."""
+
+    name: str
+    is_global: bool
+    #: None: as many as the topics have that it goes with. The engine fills it in.
+    partitions: int | None
+    #: What user code sees: the shards that are whole, by partition. The engine keeps it.
+    shards: MutableMapping[int, Shard]
+
+    def changelog_spec(self, partitions: int) -> TopicSpec:
+        """Return how the changelog is to be created, if it is missing."""
+
+    def open_store(self, tp: TopicPartition) -> Store:
+        """Make the store of a partition of the changelog."""
+
+    def on_shard_opened(self, shard: Shard) -> None:
+        """A shard is whole, and user code sees it from now on."""
+
+    def on_shard_closed(self, shard: Shard) -> None:
+        """A shard is ours no more."""
+
+    async def on_recovered(self) -> None:
+        """All shards of an assignment are whole."""
+
+
+class Unit(NamedTuple):
+    """What is whole only together: partition `number` of all that has `size` partitions."""
+
+    size: int
+    number: int
+
+
+class _Part:
+    """One unit of ours: the partitions of topics in it, and whether its tables are whole."""
+
+    def __init__(self) -> None:
+        self.sources: set[TopicPartition] = set()
+        self.shards: list[tuple[Kept, Shard]] = []
+        self.whole = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class Tables:
+    """Keeps the shards of all tables of an app.
+
+    send(topic, values, keys, partition) is what sends a shard's changes; it is awaited for
+    a promise, which has `result()` once the producer is flushed. let_in opens the inboxes
+    of partitions whose tables are whole.
+    """
+
+    def __init__(
+        self,
+        *,
+        follower: Follower,
+        nursery: Nursery,
+        producer: Callable[[], Awaitable[Any]],
+        declare: Callable[[Iterable[TopicSpec]], Awaitable[None]],
+        partition_count: Callable[[str], Awaitable[int]],
+        let_in: Callable[[Collection[TopicPartition]], None],
+        on_full: Callable[[], None],
+    ) -> None:
+        self.tables: list[Kept] = []
+        self.recovering = 0  # units that are being filled
+        self._follower = follower
+        self._nursery = nursery
+        self._producer = producer
+        self._declare = declare
+        self._partition_count = partition_count
+        self._let_in = let_in
+        self._on_full = on_full
+        self._counts: dict[str, int] = {}
+        self._parts: dict[Unit, _Part] = {}
+        self._followed: list[tuple[Kept, Shard]] = []  # of global tables
+        self._in_flight: list[tuple[Shard, Any]] = []
+
+    # -- starting ----------------------------------------------------------------------
+
+    async def start(self, tables: Iterable[Kept], topics: Collection[str], default: int) -> None:
+        """Take the tables of an app that reads these topics; create the changelogs that lack.
+
+        Global tables are filled before this returns. default is for tables that go with no topic.
+        """
+        self.tables = list(tables)
+        if not self.tables:
+            return
+        for topic in sorted(topics):
+            await self._count(topic)
+        for table in self.tables:
+            if table.partitions is None:
+                table.partitions = self._settle(table, default)
+        specs = {table.name: table.changelog_spec(table.partitions or 1) for table in self.tables}
+        await self._declare(specs.values())
+        for table in self.tables:
+            there = await self._partition_count(specs[table.name].name)
+            if there and there != table.partitions:
+                if not table.is_global and self._counts and there not in self._counts.values():
+                    raise ImproperlyConfigured(
+                        f"table {table.name}: its changelog {specs[table.name].name} has {there} "
+                        f"partitions, the topics that it goes with {table.partitions}: they must "
+                        f"have as many; make one of them anew"
+                    )
+                table.partitions = there
+        await self._start_global()
+
+    async def _start_global(self) -> None:
+        """Follow every partition of every global table, from now until the end."""
+        for table in self.tables:
+            if table.is_global:
+                for number in range(table.partitions or 1):
+                    self._followed.append((table, self._open(table, number, followed=True)))
+        if self._followed:
+            await self._fill([shard for _, shard in self._followed], stays=True)
+            for table, shard in self._followed:
+                self._show(table, shard)
+            for table in {id(table): table for table, _ in self._followed}.values():
+                await table.on_recovered()
+
+    def _settle(self, table: Kept, default: int) -> int:
+        """Return how many partitions a table has that says nothing of it: as its topics."""
+        counts = Counter(self._counts.values())
+        if table.is_global or not counts:
+            return default
+        if len(counts) == 1 or default not in counts:
+            return max(counts)
+        return default
+
+    async def _count(self, topic: str) -> int:
+        count = self._counts.get(topic)
+        if count is None:
+            count = self._counts[topic] = await self._partition_count(topic)
+        return count
+
+    def count_of(self, topic: str) -> int | None:
+        """Return how many partitions a topic had when it was first looked at."""
+        return self._counts.get(topic)
+
+    # -- an assignment -----------------------------------------------------------------
+
+    async def assigned(self, partitions: Collection[TopicPartition]) -> frozenset[TopicPartition]:
+        """Begin to fill what belongs to these; return those that may be read at once."""
+        local = [table for table in self.tables if not table.is_global]
+        if not local:
+            return frozenset(partitions)
+        counts = {table.partitions for table in local}
+        at_once = set()
+        begun = []
+        for tp in sorted(partitions):
+            count = await self._count(tp.topic)
+            if tp.partition >= count:  # partitions were added
+                self._counts.pop(tp.topic)
+                count = await self._count(tp.topic)
+            if count not in counts:
+                at_once.add(tp)
+                continue
+            unit = Unit(count, tp.partition)
+            part = self._parts.get(unit)
+            if part is None:
+                part = self._parts[unit] = _Part()
+                begun.append(unit)
+            part.sources.add(tp)
+            if part.whole:
+                at_once.add(tp)
+        if begun:
+            self.recovering += len(begun)
+            self._nursery.spawn(self._recover(begun), "recovery")
+        return frozenset(at_once)
+
+    async def _recover(self, units: Collection[Unit]) -> None:
+        """Fill the tables of these units, and let their events in, each as soon as it is whole."""
+        progress = Progress()
+        followings: list[Following] = []
+        concerned: list[Kept] = []
+        parts = [(unit, part) for unit in units if (part := self._parts.get(unit)) is not None]
+        try:
+            for unit, part in parts:
+                for table in self.tables:
+                    if not table.is_global and table.partitions == unit.size:
+                        part.shards.append((table, self._open(table, unit.number)))
+                        if table not in concerned:
+                            concerned.append(table)
+            shards = [shard for _, part in parts for _, shard in part.shards]
+            followings = await self._begin(shards)
+            by_shard = {following.shard.tp: following for following in followings}
+            for unit, part in parts:
+                for _, shard in part.shards:
+                    if not shard.closed:
+                        await by_shard[shard.tp].caught_up.wait()
+                if self._parts.get(unit) is not part:
+                    continue  # revoked meanwhile
+                part.whole = True
+                for table, shard in part.shards:
+                    self._show(table, shard)
+                self._let_in(part.sources)
+        finally:
+            self.recovering -= len(units)
+        logger.info("%s", filled(followings, progress))
+        for table in concerned:
+            await table.on_recovered()
+
+    async def _begin(self, shards: Collection[Shard]) -> list[Following]:
+        """Begin to fill shards, however long the brokers are away."""
+        while True:
+            try:
+                return await self._follower.follow(
+                    [shard for shard in shards if not shard.closed], stays=False
+                )
+            except (KafkaTimeout, ConnectionLost) as exc:
+                logger.warning("Changelogs cannot be read yet, trying again: %s", exc)
+
+    async def _fill(self, shards: Collection[Shard], *, stays: bool) -> None:
+        for following in await self._follower.follow(shards, stays=stays):
+            await following.caught_up.wait()
+
+    def _open(self, table: Kept, number: int, *, followed: bool = False) -> Shard:
+        tp = TopicPartition(table.changelog_spec(table.partitions or 1).name, number)
+        return Shard(tp, table.open_store(tp), on_full=self._on_full, followed=followed)
+
+    def _show(self, table: Kept, shard: Shard) -> None:
+        table.shards[shard.partition] = shard
+        table.on_shard_opened(shard)
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """Close what belongs to these and to nothing else of ours; call it after their commit."""
+        for unit, part in list(self._parts.items()):
+            part.sources.difference_update(partitions)
+            if not part.sources:
+                del self._parts[unit]
+                self._close(part.shards)
+
+    def _close(self, shards: Collection[tuple[Kept, Shard]]) -> None:
+        self._follower.forget(shard.tp for _, shard in shards)
+        for table, shard in shards:
+            if table.shards.get(shard.partition) is shard:
+                del table.shards[shard.partition]
+                table.on_shard_closed(shard)
+            shard.close()
+
+    async def stop(self) -> None:
+        """Close everything; what was not committed is gone."""
+        for part in self._parts.values():
+            self._close(part.shards)
+        self._parts.clear()
+        self._close(self._followed)
+        self._followed.clear()
+        await self._follower.stop()
+
+    # -- a commit ----------------------------------------------------------------------
+
+    def _all(self) -> Iterable[Shard]:
+        for part in self._parts.values():
+            for _, shard in part.shards:
+                yield shard
+        for _, shard in self._followed:
+            yield shard
+
+    @property
+    def pending(self) -> bool:
+        """Whether some table has changes that its changelog does not have."""
+        return any(shard.pending for shard in self._all())
+
+    async def send(self) -> None:
+        """Send what changed to the changelogs; it is there once the producer has been flushed."""
+        self._in_flight = []
+        for shard in list(self._all()):
+            if shard.pending:
+                producer = await self._producer()
+                changes = shard.take_off()
+                promise = await producer.send_many(
+                    shard.tp.topic,
+                    list(changes.values()),
+                    keys=list(changes),
+                    partition=shard.partition,
+                )
+                self._in_flight.append((shard, promise))
+
+    def landed(self) -> None:
+        """Write to the stores what was sent, now that the changelogs have it."""
+        for shard, promise in self._in_flight:
+            last = promise.result()[-1]
+            if not shard.closed:
+                shard.landed(last.offset + last.messages)
+        self._in_flight = []

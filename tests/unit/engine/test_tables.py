@@ -1,0 +1,156 @@
+"""Tables as the engine has them: filled from their changelogs, committed in order, given back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+import faustc
+from faustc.engine.declare import TopicSpec
+from faustc.engine.shard import Shard
+from faustc.stores.memory import MemoryStore
+from faustc.streams import Stream
+from faustc.testing.memory import MemoryBroker
+from faustc.types import TopicPartition
+
+
+class Counts:
+    """The least that is a table: bytes by key, and what it was told."""
+
+    def __init__(self, name: str = "counts", *, is_global: bool = False) -> None:
+        self.name = name
+        self.is_global = is_global
+        self.partitions: int | None = None
+        self.shards: dict[int, Shard] = {}
+        self.told: list[str] = []
+        self.stores: list[MemoryStore] = []
+
+    def changelog_spec(self, partitions: int) -> TopicSpec:
+        return TopicSpec(f"t-{self.name}-changelog", partitions, 1, {"cleanup.policy": "compact"})
+
+    def open_store(self, tp: TopicPartition) -> MemoryStore:
+        self.stores.append(MemoryStore(tp, None, {}))
+        return self.stores[-1]
+
+    def on_shard_opened(self, shard: Shard) -> None:
+        self.told.append(f"opened {shard.partition}")
+
+    def on_shard_closed(self, shard: Shard) -> None:
+        self.told.append(f"closed {shard.partition}")
+
+    async def on_recovered(self) -> None:
+        self.told.append("recovered")
+
+    def add(self, partition: int, key: bytes) -> None:
+        shard = self.shards[partition]
+        shard.set(key, b"%d" % (int(shard.get(key) or b"0") + 1))
+
+
+def counting_app(table: Counts) -> faustc.App:
+    app = faustc.App("t", broker="kafka://memory", topic_partitions=2, commit_interval=1.0)
+    app.__dict__["tables"] = {table.name: table}
+
+    @app.agent(app.topic("words", key_type=bytes, value_type=bytes))
+    async def count(words: Stream[bytes]) -> None:
+        async for event in words.events():
+            table.add(event.message.partition, event.value)
+
+    return app
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[MemoryBroker]:
+    async with MemoryBroker() as broker:
+        yield broker
+
+
+def changelog(broker: MemoryBroker) -> dict[bytes, bytes | None]:
+    return {m.key: m.value for m in broker.messages("t-counts-changelog")}
+
+
+async def test_a_table_is_in_its_changelog_once_the_offset_is_committed(
+    broker: MemoryBroker,
+) -> None:
+    table = Counts()
+    app = counting_app(table)
+    async with app.test_context(broker=broker) as test:
+        for word in (b"a", b"b", b"a", b"a"):
+            await test.send("words", key=word, value=word)
+        await test.settled()
+        assert changelog(broker) == {b"a": b"3", b"b": b"1"}
+        assert {k: v for shard in table.shards.values() for k, v in shard.store.items()} == {
+            b"a": b"3",
+            b"b": b"1",
+        }
+
+
+async def test_a_table_goes_on_where_it_was(broker: MemoryBroker) -> None:
+    for run in range(1, 4):
+        table = Counts()
+        app = counting_app(table)
+        async with app.test_context(broker=broker) as test:
+            await test.send("words", key=b"a", value=b"a")
+            await test.settled()
+        assert changelog(broker) == {b"a": b"%d" % run}
+        assert table.told[0].startswith("opened")
+        assert "recovered" in table.told
+        assert sorted(table.told[-2:]) == ["closed 0", "closed 1"]
+
+
+async def test_what_a_killed_worker_counted_is_counted_again_and_once(
+    broker: MemoryBroker,
+) -> None:
+    table = Counts()
+    app = counting_app(table)
+    async with app.test_context(broker=broker) as test:
+        await test.send("words", key=b"a", value=b"a")
+        await test.settled()
+        await test.send("words", key=b"a", value=b"a")
+        await test.kill()
+    table = Counts()
+    async with counting_app(table).test_context(broker=broker) as test:
+        await test.settled()
+        assert changelog(broker) == {b"a": b"2"}
+
+
+async def test_two_workers_share_a_table_and_pass_it_on(broker: MemoryBroker) -> None:
+    one, other = Counts(), Counts()
+    async with counting_app(one).test_context(broker=broker) as test:
+        for n in range(40):
+            await test.send("words", key=b"%d" % n, value=b"%d" % n)
+        await test.settled()
+        async with counting_app(other).test_context(broker=broker) as second:
+            await second.settled()
+            assert len(one.shards) == len(other.shards) == 1
+            for n in range(40):
+                await test.send("words", key=b"%d" % n, value=b"%d" % n)
+            await test.settled()
+            await second.settled()
+            held = [dict(s.items()) for t in (one, other) for s in t.shards.values()]
+            assert sum(map(len, held)) == 40
+            assert {v for some in held for v in some.values()} == {b"2"}
+        await test.settled()
+        assert sum(len(shard) for shard in one.shards.values()) == 40
+    assert set(changelog(broker).values()) == {b"2"}
+
+
+async def test_every_worker_has_all_of_a_global_table(broker: MemoryBroker) -> None:
+    one, other = Counts(is_global=True), Counts(is_global=True)
+    async with (
+        counting_app(one).test_context(broker=broker) as test,
+        counting_app(other).test_context(broker=broker) as second,
+    ):
+        await second.settled()
+        for n in range(40):
+            await test.send("words", key=b"%d" % n, value=b"%d" % n)
+        await test.settled()
+        await second.settled()
+        await test.advance(2)
+        for table in (one, other):
+            assert sum(len(dict(shard.items())) for shard in table.shards.values()) == 40
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_PORT", "0")
