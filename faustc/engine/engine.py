@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 from faustc.engine.assignment import AnyOf, Assignment, OnSlowDrain, listing
@@ -26,7 +25,9 @@ from faustc.engine.inbox import Reader
 from faustc.engine.mailbox import Deliver, Mailbox, Mailboxes
 from faustc.engine.nursery import Nursery
 from faustc.engine.observing import Sensors, Telling, Unobserved
+from faustc.engine.options import EngineOptions
 from faustc.engine.outbox import Outbox
+from faustc.engine.pump import pump
 from faustc.engine.tables import Kept, Tables
 from faustc.engine.transport import Transport
 from faustc.engine.watch import Watch, measure_lag
@@ -45,46 +46,12 @@ logger = logging.getLogger(__name__)
 # Commits that were brought forward by commit_every come no closer than this:
 # each one flushes the producer and asks the coordinator.
 MIN_COMMIT_INTERVAL_S = 0.1
-# How long one fetch waits while some inbox is full: that partition has to be asked for
-# again as soon as there is room, though the others have nothing new.
-POLL_WHILE_FULL_MS = 10
 # A commit on revoke is tried for so long even if nothing is waited for before it.
 MIN_COMMIT_TIMEOUT_S = 5.0
 # The last commit of a stop, brokers away or not.
 LAST_COMMIT_S = 15.0
 # How long each part is given to close after a crash.
 ABANDON_S = 10.0
-# While every inbox is full, the group is told this often that we are alive.
-ALIVE_S = 1.0
-
-
-@dataclass
-class EngineOptions:
-    """What the engine needs to know of the app's settings; seconds where a name ends in _s.
-
-    drain_timeout_s bounds how long a revoke or a stop waits for events in hand.
-    After stuck_after_s on one event a reader is named in the log. poll_ms is how long
-    the pump waits for messages before it looks around, watch_interval_s how often
-    the lag is measured.
-    """
-
-    commit_interval_s: float = 3.0
-    commit_every: int = 10_000
-    drain_timeout_s: float = 30.0
-    stuck_after_s: float = 300.0
-    allow_declare: bool = True
-    start_timeout_s: float = 30.0
-    poll_ms: int = 250
-    watch_interval_s: float = 1.0
-    consumer: Mapping[str, Any] = field(default_factory=dict)
-    producer: Mapping[str, Any] = field(default_factory=dict)
-    admin: Mapping[str, Any] = field(default_factory=dict)
-
-
-# A partition that is nobody's: asking for it asks for nothing.
-NOWHERE = TopicPartition("", -1)
-
-
 Listener = Callable[[frozenset[TopicPartition]], Any]
 
 
@@ -242,7 +209,10 @@ class Engine:
         self.consumer = consumer
         await self._subscribe()
         await consumer.start(self.options.start_timeout_s)
-        self._reading.spawn(self._pump(), "pump", vital=True)
+        pumping = pump(
+            consumer, self.assignment, self.counters, self.telling, self._room, self.options.poll_ms
+        )
+        self._reading.spawn(pumping, "pump", vital=True)
         if not committing:
             self._reading.spawn(self._commits(), "commits", vital=True)
         self._reading.spawn(self._watch(), "watch", vital=True)
@@ -449,39 +419,6 @@ class Engine:
             self.checkpoint.forget(partitions)
 
     # -- tasks -------------------------------------------------------------------------
-
-    async def _pump(self) -> None:
-        """Move batches from the fetcher to the inboxes: one await per answer, not per message.
-
-        A partition that a reader has no room for is not asked for, so it fills
-        up in the fetcher, which then stops fetching it, and no other.
-        """
-        consumer, assignment, counters = self.consumer, self.assignment, self.counters
-        while True:
-            self._room.clear()
-            wanted = assignment.hungry()
-            if not wanted:
-                self.telling.of_full()
-                try:
-                    async with asyncio.timeout(ALIVE_S):
-                        await self._room.wait()
-                except TimeoutError:
-                    await consumer.getbatches(NOWHERE, timeout_ms=0)
-                continue
-            full = len(wanted) < len(assignment.partitions)
-            if full or self.telling.full:
-                self.telling.of_full()
-            fetched = await consumer.getbatches(
-                *wanted, timeout_ms=POLL_WHILE_FULL_MS if full else self.options.poll_ms
-            )
-            for tp, batches in fetched.items():
-                assignment.put(tp, batches)
-                count = sum(map(len, batches))
-                counters.messages_received_total += count
-                counters.messages_received_by_topic[tp.topic] += count
-                if batches:
-                    counters.note_read(tp, batches[-1].next_offset - 1)
-                counters.bytes_received_total += sum(batch.size_bytes for batch in batches)
 
     def _taken(self, count: int) -> None:
         """Note that a reader opened a batch: there is room, and perhaps much to commit."""
