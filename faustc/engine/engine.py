@@ -210,7 +210,13 @@ class Engine:
         await self._subscribe()
         await consumer.start(self.options.start_timeout_s)
         pumping = pump(
-            consumer, self.assignment, self.counters, self.telling, self._room, self.options.poll_ms
+            consumer,
+            self.assignment,
+            self.counters,
+            self.telling,
+            self._room,
+            self.options.poll_ms,
+            lambda: self.tables.overfull,
         )
         self._reading.spawn(pumping, "pump", vital=True)
         if not committing:
@@ -443,6 +449,7 @@ class Engine:
             self._commit_now.clear()
             self._taken_since_commit = 0
             await self.commit()
+            self._room.set()
 
     async def commit(self, partitions: Collection[TopicPartition] | None = None) -> bool:
         """Commit what every reader is done with; False if it has to wait for a later commit."""

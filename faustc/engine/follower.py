@@ -14,6 +14,7 @@ from typing import Any
 
 from faustc.clock import monotonic
 from faustc.engine.nursery import Nursery
+from faustc.engine.progress import under_way
 from faustc.engine.shard import Shard
 from faustc.types import TopicPartition
 
@@ -46,22 +47,17 @@ class Following:
 
 
 class Follower:
-    """Reads changelogs by a consumer that is in no group.
-
-    on_records is told of what was put into a shard, if it may have to be told to user code.
-    """
+    """Reads changelogs by a consumer that is in no group."""
 
     def __init__(
         self,
         make_consumer: Callable[[], Any],
         nursery: Nursery,
         start_timeout_s: float,
-        on_progress: Callable[[Collection[Following]], None] = lambda followed: None,
     ) -> None:
         self._make_consumer = make_consumer
         self._nursery = nursery
         self._start_timeout_s = start_timeout_s
-        self._on_progress = on_progress
         self._consumer: Any = None
         self._lock = asyncio.Lock()
         self._followed: dict[TopicPartition, Following] = {}
@@ -143,13 +139,23 @@ class Follower:
                 following = self._followed.get(tp)
                 if following is not None:
                     following.records += following.shard.load(batches)
+                    if following.shard.listener is not None:
+                        await following.shard.listener(batches)
             self._look()
             if monotonic() >= progress_at:
                 progress_at = monotonic() + PROGRESS_S
-                behind = [one for one in self.followed if not one.caught_up.is_set()]
-                if behind:
-                    self._on_progress(behind)
+                self._tell_progress()
             await asyncio.sleep(0)
+
+    def _tell_progress(self) -> None:
+        """Write a line for each changelog that is not read to its end."""
+        by_topic: dict[str, list[Following]] = {}
+        for following in self._followed.values():
+            if not following.caught_up.is_set():
+                by_topic.setdefault(following.shard.tp.topic, []).append(following)
+        for topic, behind in sorted(by_topic.items()):
+            positions = [self.position(f.shard.tp) or f.start for f in behind]
+            logger.info("%s", under_way(topic, behind, positions))
 
     def _look(self) -> None:
         """Note which shards have caught up."""

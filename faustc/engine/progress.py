@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from faustc.clock import monotonic
 
-if TYPE_CHECKING:
-    from faustc.engine.follower import Following
+__all__ = ["Filling", "Progress", "filled", "under_way"]
 
-__all__ = ["Progress", "filled", "under_way"]
+
+class Filling(Protocol):
+    """A shard on its way from `start` to `end` of its changelog."""
+
+    start: int
+    end: int
+    records: int
+    begun_at: float
+    shard: Any
 
 
 class Progress:
@@ -25,7 +32,7 @@ class Progress:
         return max(monotonic() - self.begun_at, 1e-6)
 
 
-def filled(followings: Collection[Following], progress: Progress) -> str:
+def filled(followings: Collection[Filling], progress: Progress) -> str:
     """Say what was filled, from how many records, and how fast."""
     records = sum(following.records for following in followings)
     topics = sorted({following.shard.tp.topic for following in followings})
@@ -36,7 +43,7 @@ def filled(followings: Collection[Following], progress: Progress) -> str:
     )
 
 
-def under_way(topic: str, followings: Collection[Following], positions: Collection[int]) -> str:
+def under_way(topic: str, followings: Collection[Filling], positions: Collection[int]) -> str:
     """Say how far one changelog has been read, and how long it may take still."""
     done = sum(positions) - sum(following.start for following in followings)
     whole = sum(following.end - following.start for following in followings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from faustc.engine.assignment import Assignment
@@ -28,16 +29,18 @@ async def pump(
     telling: Telling,
     room: asyncio.Event,
     poll_ms: int,
+    overfull: Callable[[], bool],
 ) -> None:
     """Move batches for ever: one await per answer, not per message.
 
     A partition that a reader has no room for is not asked for, so it fills
     up in the fetcher, which then stops fetching it, and no other. room is set when a
-    reader has taken something.
+    reader has taken something, or a commit is through. While it is overfull nothing is moved:
+    what the messages would change has no room before the next commit.
     """
     while True:
         room.clear()
-        wanted = assignment.hungry()
+        wanted = [] if overfull() else assignment.hungry()
         if not wanted:
             telling.of_full()
             try:

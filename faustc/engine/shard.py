@@ -9,7 +9,7 @@ A key that changes several times between two commits is sent once, with its last
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from faustc.stores.base import Store
@@ -43,6 +43,8 @@ class Shard:
         self.max_bytes = max_bytes
         self._on_full = on_full
         self.followed = followed
+        #: Told of the batches that the changelog brings.
+        self.listener: Callable[[Sequence[Any]], Awaitable[None]] | None = None
         self.dirty: dict[bytes, bytes | None] = {}
         self.dirty_bytes = 0
         self.flying: dict[bytes, bytes | None] = {}
@@ -95,6 +97,11 @@ class Shard:
     def pending(self) -> bool:
         """Whether there is something that a commit would send."""
         return bool(self.dirty or self._sending)
+
+    @property
+    def overfull(self) -> bool:
+        """Whether a commit is long overdue."""
+        return self.dirty_bytes >= 2 * self.max_bytes
 
     # -- a commit ----------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from faustc.engine.declare import TopicSpec
@@ -51,6 +51,9 @@ class Kept(Protocol):
 
     async def on_recovered(self) -> None:
         """All shards of an assignment are whole."""
+
+    def changelog_listener(self) -> Callable[[Sequence[Any]], Awaitable[None]] | None:
+        """Return what is told of each batch that changelogs bring, None if nobody is."""
 
 
 class Unit(NamedTuple):
@@ -101,16 +104,28 @@ class Tables:
         self._counts: dict[str, int] = {}
         self._parts: dict[Unit, _Part] = {}
         self._followed: list[tuple[Kept, Shard]] = []  # of global tables
+        self._standbys: dict[Unit, list[tuple[Kept, Shard]]] = {}
+        self._keeps_standbys = False
+        self._stopped = False
         self._in_flight: list[tuple[Shard, Any]] = []
 
     # -- starting ----------------------------------------------------------------------
 
-    async def start(self, tables: Iterable[Kept], topics: Collection[str], default: int) -> None:
+    async def start(
+        self,
+        tables: Iterable[Kept],
+        topics: Collection[str],
+        default: int,
+        *,
+        keeps_standbys: bool = False,
+    ) -> None:
         """Take the tables of an app that reads these topics; create the changelogs that lack.
 
         Global tables are filled before this returns. default is for tables that go with no topic.
+        With keeps_standbys what is revoked is kept up to date until `stand_by` says of what.
         """
         self.tables = list(tables)
+        self._keeps_standbys = keeps_standbys
         if not self.tables:
             return
         for topic in sorted(topics):
@@ -203,13 +218,12 @@ class Tables:
         parts = [(unit, part) for unit in units if (part := self._parts.get(unit)) is not None]
         try:
             for unit, part in parts:
-                for table in self.tables:
-                    if not table.is_global and table.partitions == unit.size:
-                        part.shards.append((table, self._open(table, unit.number)))
-                        if table not in concerned:
-                            concerned.append(table)
+                part.shards = (
+                    self._standbys.pop(unit) if unit in self._standbys else self._open_all(unit)
+                )
+                concerned += [table for table, _ in part.shards if table not in concerned]
             shards = [shard for _, part in parts for _, shard in part.shards]
-            followings = await self._begin(shards)
+            followings = await self._begin(shards, stays=False)
             by_shard = {following.shard.tp: following for following in followings}
             for unit, part in parts:
                 for _, shard in part.shards:
@@ -227,23 +241,32 @@ class Tables:
         for table in concerned:
             await table.on_recovered()
 
-    async def _begin(self, shards: Collection[Shard]) -> list[Following]:
+    async def _begin(self, shards: Collection[Shard], *, stays: bool) -> list[Following]:
         """Begin to fill shards, however long the brokers are away."""
         while True:
             try:
                 return await self._follower.follow(
-                    [shard for shard in shards if not shard.closed], stays=False
+                    [shard for shard in shards if not shard.closed], stays=stays
                 )
             except (KafkaTimeout, ConnectionLost) as exc:
                 logger.warning("Changelogs cannot be read yet, trying again: %s", exc)
 
     async def _fill(self, shards: Collection[Shard], *, stays: bool) -> None:
-        for following in await self._follower.follow(shards, stays=stays):
+        for following in await self._begin(shards, stays=stays):
             await following.caught_up.wait()
+
+    def _open_all(self, unit: Unit) -> list[tuple[Kept, Shard]]:
+        return [
+            (table, self._open(table, unit.number))
+            for table in self.tables
+            if not table.is_global and table.partitions == unit.size
+        ]
 
     def _open(self, table: Kept, number: int, *, followed: bool = False) -> Shard:
         tp = TopicPartition(table.changelog_spec(table.partitions or 1).name, number)
-        return Shard(tp, table.open_store(tp), on_full=self._on_full, followed=followed)
+        shard = Shard(tp, table.open_store(tp), on_full=self._on_full, followed=followed)
+        shard.listener = table.changelog_listener()
+        return shard
 
     def _show(self, table: Kept, shard: Shard) -> None:
         table.shards[shard.partition] = shard
@@ -255,18 +278,54 @@ class Tables:
             part.sources.difference_update(partitions)
             if not part.sources:
                 del self._parts[unit]
-                self._close(part.shards)
+                if self._keeps_standbys and part.whole and not self._stopped:
+                    self._demote(unit, part.shards)
+                else:
+                    self._close(part.shards)
+
+    # -- standbys ----------------------------------------------------------------------
+
+    def stand_by(self, units: Collection[Unit]) -> None:
+        """Keep the tables of exactly these up to date, beside those that are ours."""
+        for unit in self._standbys.keys() - set(units):
+            self._close(self._standbys.pop(unit))
+        new = [unit for unit in units if unit not in self._standbys and unit not in self._parts]
+        for unit in new:
+            self._standbys[unit] = self._open_all(unit)
+        self._follow(new)
+
+    @property
+    def standing_by(self) -> frozenset[Unit]:
+        """What is kept up to date for others."""
+        return frozenset(self._standbys)
+
+    def _demote(self, unit: Unit, shards: list[tuple[Kept, Shard]]) -> None:
+        for table, shard in shards:
+            self._hide(table, shard)
+            shard.abort()
+        self._standbys[unit] = shards
+        self._follow([unit])
+
+    def _follow(self, units: Collection[Unit]) -> None:
+        shards = [shard for unit in units for _, shard in self._standbys[unit]]
+        if shards:
+            self._nursery.spawn(self._begin(shards, stays=True), "standbys")
+
+    def _hide(self, table: Kept, shard: Shard) -> None:
+        if table.shards.get(shard.partition) is shard:
+            del table.shards[shard.partition]
+            table.on_shard_closed(shard)
 
     def _close(self, shards: Collection[tuple[Kept, Shard]]) -> None:
         self._follower.forget(shard.tp for _, shard in shards)
         for table, shard in shards:
-            if table.shards.get(shard.partition) is shard:
-                del table.shards[shard.partition]
-                table.on_shard_closed(shard)
+            self._hide(table, shard)
             shard.close()
 
     async def stop(self) -> None:
         """Close everything; what was not committed is gone."""
+        self._stopped = True
+        self.stand_by(())
         for part in self._parts.values():
             self._close(part.shards)
         self._parts.clear()
@@ -287,6 +346,11 @@ class Tables:
     def pending(self) -> bool:
         """Whether some table has changes that its changelog does not have."""
         return any(shard.pending for shard in self._all())
+
+    @property
+    def overfull(self) -> bool:
+        """Whether so much waits for a commit that nothing more should come in before it."""
+        return any(shard.overfull for shard in self._all())
 
     async def send(self) -> None:
         """Send what changed to the changelogs; it is there once the producer has been flushed."""

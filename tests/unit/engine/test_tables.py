@@ -9,6 +9,7 @@ import pytest
 import faustc
 from faustc.engine.declare import TopicSpec
 from faustc.engine.shard import Shard
+from faustc.engine.tables import Unit
 from faustc.stores.memory import MemoryStore
 from faustc.streams import Stream
 from faustc.testing.memory import MemoryBroker
@@ -41,6 +42,9 @@ class Counts:
 
     async def on_recovered(self) -> None:
         self.told.append("recovered")
+
+    def changelog_listener(self) -> None:
+        return None
 
     def add(self, partition: int, key: bytes) -> None:
         shard = self.shards[partition]
@@ -149,6 +153,57 @@ async def test_every_worker_has_all_of_a_global_table(broker: MemoryBroker) -> N
         await test.advance(2)
         for table in (one, other):
             assert sum(len(dict(shard.items())) for shard in table.shards.values()) == 40
+
+
+async def test_a_standby_is_whole_before_it_is_needed(broker: MemoryBroker) -> None:
+    one, other = Counts(), Counts()
+    async with counting_app(one).test_context(broker=broker) as test:
+        for n in range(40):
+            await test.send("words", key=b"%d" % n, value=b"%d" % n)
+        await test.settled()
+        app = counting_app(other)
+        async with app.test_context(broker=broker) as second:
+            await second.settled()
+            tables = app.runner.engine.tables
+            ours = set(other.shards)
+            away = {0, 1} - ours
+            tables.stand_by([Unit(2, number) for number in away])
+            await second.advance(1)
+            assert tables.standing_by == {Unit(2, number) for number in away}
+            for n in range(40):
+                await test.send("words", key=b"%d" % n, value=b"%d" % n)
+            await test.settled()
+            await second.advance(1)
+            assert set(other.shards) == ours  # user code does not see a standby
+            shadow = next(store for store in other.stores if store.tp.partition in away)
+            assert {value for _, value in shadow.items()} == {b"2"}
+            # When: its owner is gone
+            await test.kill()
+            await second.advance(60)
+            await second.settled()
+            assert set(other.shards) == {0, 1}
+            assert other.shards[away.pop()].store is shadow
+            assert len(other.stores) == 2
+
+
+async def test_a_store_ahead_of_its_changelog_is_filled_anew(
+    broker: MemoryBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with counting_app(Counts()).test_context(broker=broker) as test:
+        await test.send("words", key=b"a", value=b"a")
+        await test.settled()
+
+    class Ahead(Counts):
+        def open_store(self, tp: TopicPartition) -> MemoryStore:
+            store = super().open_store(tp)
+            store.write({b"never": b"1"}, 1000)
+            return store
+
+    table = Ahead()
+    async with counting_app(table).test_context(broker=broker) as test:
+        await test.settled()
+        assert {k for shard in table.shards.values() for k, _ in shard.items()} == {b"a"}
+    assert "ahead of its changelog" in caplog.text
 
 
 @pytest.fixture(autouse=True)
