@@ -238,6 +238,7 @@ class Runner:
             name = f"{app.conf.id}-__assignor-__leader"
             readers = [Reader("leader", (name,), tracked=False)]
             specs.append(TopicSpec(name, 1, app.conf.replication_factor, {}))
+        self.engine.sharing.tell_address(self._told_address())
         tables = getattr(app, "tables", None) or {}
         await self.engine.start(readers, specs, tables.values(), app.conf.topic_partitions)
 
@@ -285,6 +286,14 @@ class Runner:
             return "off"
         instead = app._web_server
         return str(app.web.address if instead is None else getattr(instead, "__name__", instead))
+
+    def _told_address(self) -> str:
+        """Return where others reach our pages; empty if there is no such place."""
+        app = self.app
+        if app.serves_web and app.conf.web_enabled:
+            url: str = app.web.url
+            return url
+        return app.web.url if app.conf.is_set("canonical_url") else ""
 
     def facts(self) -> list[tuple[str, str]]:
         """Describe the running app for the table that a worker prints."""
@@ -464,6 +473,7 @@ def engine_options(conf: Any) -> EngineOptions:
         drain_timeout_s=conf.broker_session_timeout / 2 if conf.stream_wait_empty else 0.0,
         stuck_after_s=conf.stream_processing_timeout,
         allow_declare=conf.topic_allow_declare,
+        standbys=conf.table_standby_replicas,
         consumer=consumer,
         producer=producer,
         admin={**security, "client_id": conf.client_id},

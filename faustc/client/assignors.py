@@ -11,11 +11,18 @@ the names and the user data of the Java client's, so they share groups with it:
 
 from __future__ import annotations
 
-import heapq
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from faustc.client.balancing import (
+    Subscription,
+    balance,
+    in_order,
+    owners_of,
+    subscribers_of,
+    without_transfers,
+)
 from faustc.exceptions import ImproperlyConfigured
 from faustc.types import TopicPartition
 
@@ -28,25 +35,7 @@ __all__ = [
     "Sticky",
     "Subscription",
     "assignor",
-    "balance",
-    "owners_of",
-    "subscribers_of",
-    "without_transfers",
 ]
-
-
-class Subscription(NamedTuple):
-    """What one member told its group: the consumer protocol's subscription, decoded.
-
-    owned is what it reads now (KIP-429); generation (KIP-792) the one it got that in, -1 unknown.
-    """
-
-    topics: tuple[str, ...]
-    user_data: bytes | None = None
-    owned: frozenset[TopicPartition] = frozenset()
-    generation: int = -1
-    rack: str | None = None
-    group_instance_id: str | None = None
 
 
 class Assignment(NamedTuple):
@@ -80,8 +69,8 @@ class Assignor(Protocol):
     ) -> dict[str, Assignment]:
         """Share out, as the leader. partitions has the count of each topic that exists."""
 
-    def assigned(self, assignment: Assignment, generation: int) -> None:
-        """Take note of what the leader gave us."""
+    def assigned(self, assignment: Assignment, generation: int) -> str | None:
+        """Take note of what the leader gave us; say why it has to be shared out anew, if it has."""
 
 
 class Range:
@@ -131,7 +120,7 @@ class RoundRobin:
         self, members: Mapping[str, Subscription], partitions: Mapping[str, int]
     ) -> dict[str, Assignment]:
         shares: dict[str, list[TopicPartition]] = {member: [] for member in members}
-        ring = _member_order(members)
+        ring = in_order(members)
         subscribers = {
             topic: set(who) for topic, who in subscribers_of(members, partitions).items()
         }
@@ -213,8 +202,8 @@ class CooperativeSticky:
         owned = {member: subscription.owned for member, subscription in members.items()}
         return _assignments(without_transfers(shares, owned))
 
-    def assigned(self, assignment: Assignment, generation: int) -> None:
-        pass
+    def assigned(self, assignment: Assignment, generation: int) -> str | None:
+        return None
 
 
 _KNOWN: dict[str, Callable[[], Assignor]] = {
@@ -235,147 +224,6 @@ def assignor(name: str) -> Assignor:
     except KeyError:
         known = ", ".join(_KNOWN)
         raise ImproperlyConfigured(f"no assignor named {name!r}; there are {known}") from None
-
-
-def without_transfers(
-    shares: Mapping[str, Collection[TopicPartition]],
-    owned: Mapping[str, Collection[TopicPartition]],
-) -> dict[str, list[TopicPartition]]:
-    """Take out of each share what another member still owns (KIP-429).
-
-    The owner sees that it lost it, lets go and joins again; until then nobody is given it.
-    """
-    owners: dict[TopicPartition, set[str]] = {}
-    for member, held in owned.items():
-        for tp in held:
-            owners.setdefault(tp, set()).add(member)
-    return {
-        member: [tp for tp in share if tp not in owners or member in owners[tp]]
-        for member, share in shares.items()
-    }
-
-
-def balance(
-    members: Mapping[str, Subscription],
-    partitions: Mapping[str, int],
-    owners: Mapping[TopicPartition, str],
-) -> dict[str, list[TopicPartition]]:
-    """Share out evenly, leaving each partition with its owner where that is even.
-
-    The loads of members with equal subscriptions differ by at most one. With
-    unequal ones no chain of moves from a member to another that has at least
-    two fewer is left undone.
-    """
-    subscribers = subscribers_of(members, partitions)
-    loads = dict.fromkeys(_member_order(members), 0)
-    held: dict[str, dict[str, list[int]]] = {member: {} for member in loads}
-    free: dict[str, list[int]] = {}
-    for topic, who in subscribers.items():
-        wanted_by = set(who)
-        for partition in range(partitions[topic]):
-            owner = owners.get(TopicPartition(topic, partition))
-            if owner in wanted_by:
-                assert owner is not None
-                held[owner].setdefault(topic, []).append(partition)
-                loads[owner] += 1
-            else:
-                free.setdefault(topic, []).append(partition)
-    # The topics with the fewest takers first: the others can still even out after them.
-    for topic in sorted(free, key=lambda name: (len(subscribers[name]), name)):
-        order = {member: position for position, member in enumerate(subscribers[topic])}
-        queue = [
-            (loads[member], len(held[member].get(topic, ())), order[member], member)
-            for member in subscribers[topic]
-        ]
-        heapq.heapify(queue)
-        for partition in free[topic]:
-            load, of_topic, position, member = queue[0]
-            held[member].setdefault(topic, []).append(partition)
-            loads[member] = load + 1
-            heapq.heapreplace(queue, (load + 1, of_topic + 1, position, member))
-    _even_out(loads, held, subscribers)
-    return {
-        member: [
-            TopicPartition(topic, partition)
-            for topic in sorted(topics)
-            for partition in sorted(topics[topic])
-        ]
-        for member, topics in held.items()
-    }
-
-
-def _even_out(
-    loads: dict[str, int],
-    held: dict[str, dict[str, list[int]]],
-    subscribers: Mapping[str, Sequence[str]],
-) -> None:
-    # Every round lowers the sum of squared loads, so it ends.
-    while loads and max(loads.values()) - min(loads.values()) > 1:
-        for heavy in sorted(loads, key=lambda member: -loads[member]):
-            chain = _chain_to_lighter(heavy, loads, held, subscribers)
-            if chain:
-                break
-        else:
-            return
-        loads[heavy] -= 1
-        loads[chain[-1][2]] += 1
-        for giver, topic, taker in chain:
-            partition = held[giver][topic].pop()
-            if not held[giver][topic]:
-                del held[giver][topic]
-            held[taker].setdefault(topic, []).append(partition)
-
-
-def _chain_to_lighter(
-    heavy: str,
-    loads: Mapping[str, int],
-    held: Mapping[str, Mapping[str, Sequence[int]]],
-    subscribers: Mapping[str, Sequence[str]],
-) -> list[tuple[str, str, str]]:
-    """Find moves (giver, topic, taker) from heavy to the lightest member with two fewer, or []."""
-    came_by: dict[str, tuple[str, str]] = {}
-    seen_topics: set[str] = set()
-    frontier = [heavy]
-    while frontier:
-        reached: list[str] = []
-        for giver in frontier:
-            # From the topic it has most of, so that topics spread out too.
-            for topic in sorted(held[giver], key=lambda name: (-len(held[giver][name]), name)):
-                if topic in seen_topics:
-                    continue
-                seen_topics.add(topic)
-                for taker in subscribers[topic]:
-                    if taker != heavy and taker not in came_by:
-                        came_by[taker] = (giver, topic)
-                        reached.append(taker)
-        # The nearest ring that has one: the fewest partitions move.
-        lightest = min(reached, key=lambda member: loads[member], default=None)
-        if lightest is not None and loads[heavy] - loads[lightest] > 1:
-            chain: list[tuple[str, str, str]] = []
-            taker = lightest
-            while taker != heavy:
-                giver, topic = came_by[taker]
-                chain.append((giver, topic, taker))
-                taker = giver
-            chain.reverse()
-            return chain
-        frontier = reached
-    return []
-
-
-def owners_of(
-    claims: Mapping[str, tuple[int, Collection[TopicPartition]]],
-) -> dict[TopicPartition, str]:
-    """Believe the newest generation's claim; where two of one generation clash, neither."""
-    best: dict[TopicPartition, tuple[int, str | None]] = {}
-    for member, (generation, partitions) in claims.items():
-        for tp in partitions:
-            known = best.get(tp)
-            if known is None or generation > known[0]:
-                best[tp] = (generation, member)
-            elif generation == known[0]:
-                best[tp] = (generation, None)
-    return {tp: member for tp, (_, member) in best.items() if member is not None}
 
 
 def _generation_of(subscription: Subscription) -> int:
@@ -431,28 +279,6 @@ def decode_previous(data: bytes | None) -> tuple[list[TopicPartition], int]:
     except (struct.error, UnicodeDecodeError):
         return [], -1
     return found, generation
-
-
-def _member_order(members: Mapping[str, Subscription]) -> list[str]:
-    # As Java orders them: static members by their instance id, the others after
-    # them by member id. A static member's place then survives its restart.
-    def place(member: str) -> tuple[bool, str]:
-        instance = members[member].group_instance_id
-        return (instance is None, instance if instance is not None else member)
-
-    return sorted(members, key=place)
-
-
-def subscribers_of(
-    members: Mapping[str, Subscription], partitions: Mapping[str, int]
-) -> dict[str, list[str]]:
-    """Map each topic that exists to the members that want it, in order."""
-    wanted: dict[str, list[str]] = {}
-    for member in _member_order(members):
-        for topic in dict.fromkeys(members[member].topics):
-            if partitions.get(topic, 0) > 0:
-                wanted.setdefault(topic, []).append(member)
-    return wanted
 
 
 def _assignments(shares: Mapping[str, Collection[TopicPartition]]) -> dict[str, Assignment]:

@@ -305,10 +305,11 @@ class Membership:
 
     def _take(self, joined: Joined, assigned: Assignment) -> None:
         target = frozenset(assigned.partitions)
+        out_of_date = None
         assignor = self._assignors.get(joined.protocol)
         if assignor is not None:
             share = assigned._replace(partitions=tuple(sorted(target)))
-            assignor.assigned(share, joined.generation)
+            out_of_date = assignor.assigned(share, joined.generation)
         logger.info(
             "%s: generation %d%s, %s: %s",
             self._standing.label,
@@ -319,6 +320,12 @@ class Membership:
         )
         self.holdings.give(target)
         self._look_at(self._client.cluster)  # as it was when the answer was on its way
+        is_static = self._terms.group_instance_id is not None
+        if is_static and any(tp.topic not in self.topics for tp in target):
+            # It came back subscribed to less, and was given what its former self had (KIP-345).
+            out_of_date = out_of_date or "given topics that are not subscribed to"
+        if out_of_date is not None:
+            self._ask_rejoin(out_of_date)
 
     # --- what makes it join again ---
 

@@ -28,6 +28,7 @@ from faustc.engine.observing import Sensors, Telling, Unobserved
 from faustc.engine.options import EngineOptions
 from faustc.engine.outbox import Outbox
 from faustc.engine.pump import pump
+from faustc.engine.sharing import Sharing
 from faustc.engine.tables import Kept, Tables
 from faustc.engine.transport import Transport
 from faustc.engine.watch import Watch, measure_lag
@@ -80,9 +81,7 @@ class Engine:
         self.options = options
         self.counters = counters
         self.assignment = Assignment(self._taken, on_slow_drain)
-        from faustc.client.copartitioned import Copartitioned
-
-        self._assignor = Copartitioned()
+        self.sharing = Sharing(self._follow)
         self.assignment.on_done = counters.events_runtime.append
         self.telling = Telling(sensors or Unobserved(), self.assignment)
         self.consumer: Any = None
@@ -186,7 +185,7 @@ class Engine:
             self.assignment.add_reader(reader)
         if tables:
             names = self.assignment.names
-            self.keep_together(names)
+            self.keep_together(names, self.options.standbys)
             await self.tables.start(tables, names, default_partitions)
         if self.assignment.readers():
             await self._start_consumer()
@@ -201,8 +200,10 @@ class Engine:
         )
 
     async def _start_consumer(self) -> None:
+        self.sharing.start()
+        assignors = [self.sharing.assignor]
         consumer = self.transport.create_consumer(
-            **{"partition_assignment_strategy": [self._assignor], **self.options.consumer}
+            **{"partition_assignment_strategy": assignors, **self.options.consumer}
         )
         committing = self.checkpoint is not None  # changes of tables only, so far
         self._make_checkpoint(consumer)
@@ -233,20 +234,20 @@ class Engine:
         elif (self.assignment.names, self.assignment.patterns) != known:
             await self._subscribe()
 
-    def keep_together(self, topics: Collection[str]) -> None:
+    def keep_together(self, topics: Collection[str], standbys: int = 0) -> None:
         """Let one worker have the partitions of one number of all these topics."""
-        groups = self._assignor.groups
-        if frozenset(topics) in groups:
-            return
-        self._assignor.groups = groups | {frozenset(topics)}
-        enforce = getattr(self.consumer, "enforce_rebalance", None)
-        if enforce is not None:
-            enforce(f"{', '.join(sorted(topics))} belong together")
+        if self.sharing.keep_together(topics, standbys):
+            enforce = getattr(self.consumer, "enforce_rebalance", None)
+            if enforce is not None:
+                enforce(f"{', '.join(sorted(topics))} belong together")
 
     def leading_topic(self, topic: str) -> str:
         """Return the first of the topics that are kept together with one; itself, if none are."""
-        groups = [group for group in self._assignor.groups if topic in group]
-        return min(map(min, groups), default=topic)
+        return self.sharing.leading_topic(topic)
+
+    def _follow(self, standbys: frozenset[TopicPartition]) -> None:
+        """Follow the tables of these, and of no others that are not ours (see Sharing)."""
+        logger.info("Standby of: %s", listing(standbys) or "nothing")
 
     async def _subscribe(self) -> None:
         """Ask for all that the readers want; one matcher stands for several patterns and names."""
@@ -375,6 +376,7 @@ class Engine:
             if fresh:
                 await self.consumer.seek_to_beginning(*fresh)
         self.assignment.open(await self.tables.assigned(partitions))
+        self.sharing.assigned(partitions)
         self.rebalancing = False
         self.counters.rebalances_total += 1
         logger.info("Assigned: %s", listing(partitions) or "nothing")
@@ -421,6 +423,7 @@ class Engine:
     def _forget(self, partitions: frozenset[TopicPartition]) -> None:
         self.assignment.close(partitions)
         self.tables.revoked(partitions)
+        self.sharing.revoked(partitions)
         if self.checkpoint is not None:
             self.checkpoint.forget(partitions)
 

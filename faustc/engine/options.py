@@ -16,7 +16,7 @@ class EngineOptions:
     drain_timeout_s bounds how long a revoke or a stop waits for events in hand.
     After stuck_after_s on one event a reader is named in the log. poll_ms is how long
     the pump waits for messages before it looks around, watch_interval_s how often
-    the lag is measured.
+    the lag is measured. standbys is how many others are to follow each table.
     """
 
     commit_interval_s: float = 3.0
@@ -27,6 +27,7 @@ class EngineOptions:
     start_timeout_s: float = 30.0
     poll_ms: int = 250
     watch_interval_s: float = 1.0
+    standbys: int = 0
     consumer: Mapping[str, Any] = field(default_factory=dict)
     producer: Mapping[str, Any] = field(default_factory=dict)
     admin: Mapping[str, Any] = field(default_factory=dict)

@@ -26,7 +26,7 @@ def settle(
         members = {}
         for n in range(size):
             one = Copartitioned()
-            one.groups = frozenset(groups.values()) if n == 0 else frozenset()  # one knows
+            one.groups = dict.fromkeys(groups.values(), 0) if n == 0 else {}  # one knows
             owned = held[f"m{n}"].partitions if f"m{n}" in held else ()
             members[f"m{n}"] = Subscription(
                 TOPICS, one.user_data(TOPICS, owned, 1), frozenset(owned), 1

@@ -1,0 +1,113 @@
+"""What this worker tells its group beside its topics, and what it hears beside its partitions.
+
+The group lives on a thread of its own: what it says is brought to the app's loop, in order with
+the partitions that are taken and given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
+
+from faustc.types import TopicPartition
+
+if TYPE_CHECKING:
+    from faustc.client.copartitioned import Copartitioned, Share
+
+__all__ = ["Sharing"]
+
+logger = logging.getLogger(__name__)
+
+NOTHING: frozenset[TopicPartition] = frozenset()
+
+
+class Sharing:
+    """The assignor of one worker, as its engine sees it.
+
+    on_standbys is called on the app's loop with *all* partitions whose tables are to be followed
+    for whoever has them, whenever those change. A partition is named by the first of the topics
+    that go with it. One that was ours is in there once its revocation is over, so its
+    store is closed by then; one that is to be ours stays in there until it was given, so its
+    tables need not be left between the two.
+    """
+
+    def __init__(self, on_standbys: Callable[[frozenset[TopicPartition]], object]) -> None:
+        from faustc.client.copartitioned import Copartitioned
+
+        self.assignor: Copartitioned = Copartitioned(self._heard)
+        self.addresses: Mapping[str, frozenset[TopicPartition]] = {}
+        self.standbys = NOTHING
+        self._on_standbys = on_standbys
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wanted = NOTHING
+        self._target = NOTHING
+        self._ours = NOTHING
+
+    # -- what we tell ------------------------------------------------------------------
+
+    def keep_together(self, topics: Collection[str], standbys: int = 0) -> bool:
+        """Let one worker have the partitions of one number of all these; say if that is news.
+
+        standbys: how many others are to follow their tables.
+        """
+        group, groups = frozenset(topics), self.assignor.groups
+        if groups.get(group, -1) >= standbys:
+            return False
+        self.assignor.groups = {**groups, group: standbys}
+        return True
+
+    def leading_topic(self, topic: str) -> str:
+        """Return the first of the topics that are kept together with one; itself, if none are."""
+        groups = [group for group in self.assignor.groups if topic in group]
+        return min(map(min, groups), default=topic)
+
+    def tell_address(self, url: str) -> None:
+        """Say where our web server is; from the next rebalance on."""
+        self.assignor.url = url
+
+    def tell_held(self, held: Mapping[TopicPartition, int]) -> None:
+        """Say whose tables we have some state of, in a store or in memory, and how much.
+
+        A partition (of any of the topics that go with a table) and the sum of the positions in the
+        changelogs of its tables. Who has most is preferred when it is given away; so call
+        this often enough, with all there is: it is free until a rebalance.
+        """
+        self.assignor.held = dict(held)
+
+    # -- what we hear ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Hear it on the running loop."""
+        self._loop = asyncio.get_running_loop()
+
+    def _heard(self, share: Share, target: frozenset[TopicPartition]) -> None:
+        """Bring it to the app's loop; runs on the group's thread, before partitions move."""
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(self._told, share, target)
+        except RuntimeError:
+            logger.debug("Nobody is left to hear of a new generation")
+
+    def _told(self, share: Share, target: frozenset[TopicPartition]) -> None:
+        self.addresses = share.addresses
+        self._wanted, self._target = share.standbys, target
+        self._settle()
+
+    def assigned(self, partitions: Collection[TopicPartition]) -> None:
+        """Note that these are ours now; call it once their tables are."""
+        self._ours |= frozenset(partitions)
+        self._settle()
+
+    def revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """Note that these are not ours any more; call it once their tables are not."""
+        self._ours -= frozenset(partitions)
+        self._settle()
+
+    def _settle(self) -> None:
+        stay = self.standbys & self._target  # promoted soon
+        standbys = (self._wanted | stay) - self._ours
+        if standbys != self.standbys:
+            self.standbys = standbys
+            self._on_standbys(standbys)
