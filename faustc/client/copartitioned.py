@@ -59,6 +59,8 @@ class Copartitioned(CooperativeSticky):
     ) -> None:
         #: Topics that belong together, and how many standbys their partitions want.
         self.groups: Mapping[Group, int] = {}
+        #: The same, of all topics that we read with so many partitions.
+        self.sizes: Mapping[int, int] = {}
         #: Where our web server is.
         self.url = ""
         #: Partitions (of any topic of a group) whose tables we have some state of: how far
@@ -74,12 +76,14 @@ class Copartitioned(CooperativeSticky):
         self, topics: Sequence[str], owned: Collection[TopicPartition], generation: int
     ) -> bytes | None:
         """Return our wishes, for the leader."""
-        groups, url = self.groups, self.url
+        groups, sizes, url = self.groups, self.sizes, self.url
         names = sorted([standbys, *sorted(group)] for group, standbys in groups.items())
-        self._digest = f"{zlib.crc32(json.dumps([sorted(topics), names, url]).encode()):08x}"
+        known = json.dumps([sorted(topics), names, sorted(sizes.items()), url])
+        self._digest = f"{zlib.crc32(known.encode()):08x}"
         return encode_wishes(
             Wishes(
                 groups=groups,
+                sizes=sizes,
                 url=url,
                 held=self.held,
                 following=self._following,
@@ -119,8 +123,16 @@ class _Sharing:
         said = {member: decode_wishes(one.user_data) for member, one in members.items()}
         self.wishes = {member: wishes for member, wishes in said.items() if wishes is not None}
         wanted = subscribers_of(members, partitions)
+        self.groups = [
+            (group, standbys)
+            for member, wishes in self.wishes.items()
+            for group, standbys in [
+                *wishes.groups.items(),
+                *self._of_sizes(members[member].topics, wishes.sizes),
+            ]
+        ]
         self.together = _together(
-            (group for wishes in self.wishes.values() for group in wishes.groups),
+            (group for group, _ in self.groups),
             {topic: (partitions[topic], tuple(who)) for topic, who in wanted.items()},
         )
         # Each group goes by the name of its first topic, and so do its partitions.
@@ -166,6 +178,13 @@ class _Sharing:
             )
             for member in shares
         }
+
+    def _of_sizes(
+        self, topics: Iterable[str], sizes: Mapping[int, int]
+    ) -> Iterable[tuple[Group, int]]:
+        """Return the topics with as many partitions as tables have, by that number."""
+        for size, standbys in sizes.items():
+            yield frozenset(t for t in topics if self.partitions.get(t) == size), standbys
 
     def _unit(self, tp: TopicPartition) -> TopicPartition | None:
         name = self.first.get(tp.topic)
@@ -236,11 +255,10 @@ class _Sharing:
     ) -> dict[str, set[TopicPartition]]:
         """Return the units that each member follows, by the shares that are to be."""
         counts: dict[str, int] = {}
-        for wishes in self.wishes.values():
-            for group, standbys in wishes.groups.items():
-                for topic in group & self.first.keys():
-                    name = self.first[topic]
-                    counts[name] = max(standbys, counts.get(name, 0))
+        for group, standbys in self.groups:
+            for topic in group & self.first.keys():
+                name = self.first[topic]
+                counts[name] = max(standbys, counts.get(name, 0))
         order = {member: place for place, member in enumerate(in_order(self.members))}
         subscribers = subscribers_of(self.as_units, self.counts)
         found = place_standbys(
@@ -271,23 +289,22 @@ class _Sharing:
         return sorted(lags, key=lambda m: (lags[m], unit not in self.following[m], order[m]))
 
     def _addresses(self, given: Mapping[str, Iterable[TopicPartition]]) -> dict[str, object]:
-        owners: dict[str, dict[int, str]] = {topic: {} for topic in self.first}
+        owners: dict[str, list[str | None]] = {t: [None] * self.partitions[t] for t in self.first}
         for member, some in given.items():
             for topic, number in some:
                 owners[topic][number] = member
-        alike: dict[tuple[str, ...], list[tuple[list[str], dict[int, str]]]] = {}
+        alike: list[tuple[list[str], list[str | None]]] = []
         for topics in self.together:
-            lists = alike.setdefault(topics, [])
+            first = len(alike)
             for topic in topics:
-                for names, same in lists:
+                for names, same in alike[first:]:
                     if same == owners[topic]:
                         names.append(topic)
                         break
                 else:
-                    lists.append(([topic], owners[topic]))
+                    alike.append(([topic], owners[topic]))
         return encode_addresses(
-            [one for lists in alike.values() for one in lists],
-            {m: self.wishes[m].url if m in self.wishes else "" for m in self.members},
+            alike, {m: self.wishes[m].url if m in self.wishes else "" for m in self.members}
         )
 
 

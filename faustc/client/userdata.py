@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -28,7 +28,8 @@ NONE: Mapping[Any, Any] = MappingProxyType({})
 class Wishes(NamedTuple):
     """What a member tells the leader.
 
-    groups: topics that are kept together, and how many standbys they want. url: where its web
+    groups: topics that are kept together, and how many standbys they want; sizes: that all of
+    its topics with so many partitions are. url: where its web
     server is. held: the partitions whose tables it has some state of, and how far that goes (the
     sum of positions in their changelogs). following: those whose changelogs it follows as
     a standby; coming: those that it waits for, until their owner has let go, as of generation.
@@ -37,6 +38,7 @@ class Wishes(NamedTuple):
     """
 
     groups: Mapping[Group, int] = NONE
+    sizes: Mapping[int, int] = NONE
     url: str = ""
     held: Mapping[TopicPartition, int] = NONE
     following: frozenset[TopicPartition] = frozenset()
@@ -50,13 +52,14 @@ class Share(NamedTuple):
     """What the leader tells a member, beside its partitions.
 
     standbys: whose changelogs it is to follow. coming: what it is to have once its owner has
-    let go. addresses: what every member has; a member
-    without a web server is in there by an empty URL. digest: what the leader knew of it.
+    let go. addresses: what every member has; a member without a web server is in there by an
+    empty URL. counts: how many partitions topics have. digest: what the leader knew of it.
     """
 
     standbys: frozenset[TopicPartition] = frozenset()
     coming: frozenset[TopicPartition] = frozenset()
     addresses: Addresses = NONE
+    counts: Mapping[str, int] = NONE
     digest: str | None = None
 
 
@@ -64,6 +67,7 @@ def encode_wishes(wishes: Wishes) -> bytes:
     """Return a member's user data."""
     told: dict[str, Any] = {
         "groups": [[standbys, *sorted(g)] for g, standbys in _by_names(wishes.groups)],
+        "sizes": sorted(wishes.sizes.items()),
         "url": wishes.url,
         "following": _by_topic(wishes.following),
         "coming": _by_topic(wishes.coming),
@@ -89,6 +93,9 @@ def decode_wishes(data: bytes | None) -> Wishes | None:
                 frozenset(_text(topic) for topic in topics): max(_number(standbys), 0)
                 for standbys, *topics in said.get("groups", [])
             },
+            sizes={
+                _number(size): max(_number(standbys), 0) for size, standbys in said.get("sizes", [])
+            },
             url=_text(said.get("url", "")),
             held={
                 TopicPartition(topic, _number(partition)): _number(position)
@@ -105,21 +112,15 @@ def decode_wishes(data: bytes | None) -> Wishes | None:
 
 
 def encode_addresses(
-    topics: Iterable[tuple[Collection[str], Mapping[int, str]]], urls: Mapping[str, str]
+    topics: Iterable[tuple[Collection[str], Sequence[str | None]]], urls: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return who has what, for `encode_share`: of topics that go together, the member of each."""
+    """Return who has what, for `encode_share`: of topics that go together, each one's owner."""
     names = sorted(set(urls.values()))
     place = {url: at for at, url in enumerate(names)}
     return {
         "urls": names,
         "topics": [
-            [
-                sorted(together),
-                [
-                    place[urls[owners[number]]] if number in owners else -1
-                    for number in range(max(owners, default=-1) + 1)
-                ],
-            ]
+            [sorted(together), [-1 if who is None else place[urls[who]] for who in owners]]
             for together, owners in topics
         ],
     }
@@ -144,7 +145,9 @@ def decode_share(data: bytes | None) -> Share:
     try:
         addresses: dict[str, set[TopicPartition]] = {_text(url): set() for url in said["urls"]}
         in_turn = list(addresses)
+        counts = {}
         for topics, owners in said["topics"]:
+            counts.update(dict.fromkeys(map(_text, topics), len(owners)))
             for number, at in enumerate(owners):
                 if _number(at) >= 0:
                     addresses[in_turn[at]].update(TopicPartition(_text(t), number) for t in topics)
@@ -152,6 +155,7 @@ def decode_share(data: bytes | None) -> Share:
             _partitions(said["standbys"]),
             _partitions(said["coming"]),
             {url: frozenset(has) for url, has in addresses.items()},
+            counts,
             _text(said["digest"]),
         )
     except (TypeError, ValueError, AttributeError, LookupError):

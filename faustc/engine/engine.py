@@ -29,7 +29,7 @@ from faustc.engine.options import EngineOptions
 from faustc.engine.outbox import Outbox
 from faustc.engine.pump import pump
 from faustc.engine.sharing import Sharing
-from faustc.engine.tables import Kept, Tables
+from faustc.engine.tables import Kept, Tables, Unit
 from faustc.engine.transport import Transport
 from faustc.engine.watch import Watch, measure_lag
 from faustc.exceptions import (
@@ -185,8 +185,9 @@ class Engine:
             self.assignment.add_reader(reader)
         if tables:
             names = self.assignment.names
-            self.keep_together(names, self.options.standbys)
-            await self.tables.start(tables, names, default_partitions)
+            standbys = self.options.standbys
+            await self.tables.start(tables, names, default_partitions, keeps_standbys=standbys > 0)
+            self.sharing.keep_sizes(self.tables.sizes, standbys)
         if self.assignment.readers():
             await self._start_consumer()
         elif tables:
@@ -247,7 +248,11 @@ class Engine:
 
     def _follow(self, standbys: frozenset[TopicPartition]) -> None:
         """Follow the tables of these, and of no others that are not ours (see Sharing)."""
-        logger.info("Standby of: %s", listing(standbys) or "nothing")
+        counts = self.sharing.counts
+        units = {Unit(counts[topic], n) for topic, n in standbys if topic in counts}
+        if units != self.tables.standing_by:
+            logger.info("Standby of: %s", listing(standbys) or "nothing")
+            self.tables.stand_by(units)
 
     async def _subscribe(self) -> None:
         """Ask for all that the readers want; one matcher stands for several patterns and names."""
@@ -422,7 +427,8 @@ class Engine:
 
     def _forget(self, partitions: frozenset[TopicPartition]) -> None:
         self.assignment.close(partitions)
-        self.tables.revoked(partitions)
+        self.tables.revoked(partitions, stay=not self.stopping)
+        self.sharing.tell_held(self.tables.held())
         self.sharing.revoked(partitions)
         if self.checkpoint is not None:
             self.checkpoint.forget(partitions)
@@ -474,6 +480,7 @@ class Engine:
         watch = Watch(self.assignment, self.counters, self.options.stuck_after_s)
         while True:
             await self.measure_lag()
+            self.sharing.tell_held(self.tables.held())
             watch.look(self.producer)
             await asyncio.sleep(self.options.watch_interval_s)
 

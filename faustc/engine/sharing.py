@@ -27,17 +27,20 @@ class Sharing:
     """The assignor of one worker, as its engine sees it.
 
     on_standbys is called on the app's loop with *all* partitions whose tables are to be followed
-    for whoever has them, whenever those change. A partition is named by the first of the topics
-    that go with it. One that was ours is in there once its revocation is over, so its
-    store is closed by then; one that is to be ours stays in there until it was given, so its
-    tables need not be left between the two.
+    for whoever has them, with each generation and whenever partitions have come or gone. A
+    partition is named by the first of the topics that go with it. One that was ours is in
+    there once its revocation is over, so its store is closed by then; one that is to be ours
+    stays in there until it was given, so its tables need not be left between the two.
     """
 
     def __init__(self, on_standbys: Callable[[frozenset[TopicPartition]], object]) -> None:
         from faustc.client.copartitioned import Copartitioned
 
         self.assignor: Copartitioned = Copartitioned(self._heard)
+        #: What every worker has, by its web address; empty for who has none.
         self.addresses: Mapping[str, frozenset[TopicPartition]] = {}
+        #: How many partitions the group's topics have.
+        self.counts: Mapping[str, int] = {}
         self.standbys = NOTHING
         self._on_standbys = on_standbys
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -58,9 +61,19 @@ class Sharing:
         self.assignor.groups = {**groups, group: standbys}
         return True
 
+    def keep_sizes(self, sizes: Collection[int], standbys: int) -> None:
+        """Let one worker have partitions of one number of all topics that have so many.
+
+        That is how tables go with topics; standbys: how many others are to follow them.
+        """
+        self.assignor.sizes = dict.fromkeys(sizes, standbys)
+
     def leading_topic(self, topic: str) -> str:
         """Return the first of the topics that are kept together with one; itself, if none are."""
         groups = [group for group in self.assignor.groups if topic in group]
+        size = self.counts.get(topic)
+        if size in self.assignor.sizes:
+            groups.append(frozenset(t for t, count in self.counts.items() if count == size))
         return min(map(min, groups), default=topic)
 
     def tell_address(self, url: str) -> None:
@@ -91,7 +104,7 @@ class Sharing:
             logger.debug("Nobody is left to hear of a new generation")
 
     def _told(self, share: Share, target: frozenset[TopicPartition]) -> None:
-        self.addresses = share.addresses
+        self.addresses, self.counts = share.addresses, share.counts
         self._wanted, self._target = share.standbys, target
         self._settle()
 
@@ -108,6 +121,5 @@ class Sharing:
     def _settle(self) -> None:
         stay = self.standbys & self._target  # promoted soon
         standbys = (self._wanted | stay) - self._ours
-        if standbys != self.standbys:
-            self.standbys = standbys
-            self._on_standbys(standbys)
+        self.standbys = standbys
+        self._on_standbys(standbys)

@@ -272,13 +272,16 @@ class Tables:
         table.shards[shard.partition] = shard
         table.on_shard_opened(shard)
 
-    def revoked(self, partitions: Collection[TopicPartition]) -> None:
-        """Close what belongs to these and to nothing else of ours; call it after their commit."""
+    def revoked(self, partitions: Collection[TopicPartition], *, stay: bool = True) -> None:
+        """Close what belongs to these and to nothing else of ours; call it after their commit.
+
+        stay: it may be kept up to date as a standby.
+        """
         for unit, part in list(self._parts.items()):
             part.sources.difference_update(partitions)
             if not part.sources:
                 del self._parts[unit]
-                if self._keeps_standbys and part.whole and not self._stopped:
+                if stay and self._keeps_standbys and part.whole and not self._stopped:
                     self._demote(unit, part.shards)
                 else:
                     self._close(part.shards)
@@ -287,12 +290,32 @@ class Tables:
 
     def stand_by(self, units: Collection[Unit]) -> None:
         """Keep the tables of exactly these up to date, beside those that are ours."""
-        for unit in self._standbys.keys() - set(units):
+        for unit in self._standbys.keys() - set(units) - self._parts.keys():
             self._close(self._standbys.pop(unit))
         new = [unit for unit in units if unit not in self._standbys and unit not in self._parts]
         for unit in new:
             self._standbys[unit] = self._open_all(unit)
         self._follow(new)
+
+    def held(self) -> dict[TopicPartition, int]:
+        """Return how far we are in the changelogs of each unit: the sum of all positions.
+
+        Units are named by a topic that they go with.
+        """
+        topics = {count: topic for topic, count in self._counts.items()}
+        units = {unit: part.shards for unit, part in self._parts.items()}
+        return {
+            TopicPartition(topics[unit.size], unit.number): sum(
+                shard.store.position or 0 for _, shard in shards if not shard.closed
+            )
+            for unit, shards in {**units, **self._standbys}.items()
+            if unit.size in topics
+        }
+
+    @property
+    def sizes(self) -> frozenset[int]:
+        """How many partitions tables have that go with topics."""
+        return frozenset(t.partitions or 0 for t in self.tables if not t.is_global)
 
     @property
     def standing_by(self) -> frozenset[Unit]:
