@@ -90,12 +90,18 @@ class _Placing:
 
     def _fill(self) -> None:
         for unit, missing in self.left.items():
+            owner = self.active.get(unit)
             for _ in range(missing):
                 member = min(
                     (m for m in self.able[unit.topic] if self._may(m, unit)),
-                    key=lambda m: (self.loads[m], self.order[m]),
+                    # Not all that one member has by one other: when it goes, all share it.
+                    key=lambda m: (self.loads[m], self._of_one(owner, m), self.order[m]),
                 )
                 self._add(member, unit)
+
+    def _of_one(self, owner: str | None, member: str) -> int:
+        """Return how many of a member's standbys are of one other's partitions."""
+        return sum(self.active.get(unit) == owner for unit in self.held[member])
 
     def _even_out(self) -> None:
         # Every round lowers the sum of squared loads, so it ends.

@@ -56,13 +56,15 @@ def check(group: Group, standbys: int) -> None:
         following = group.standbys(unit)
         assert owner not in following
         assert len(following) == min(standbys, len(readable - {owner}))
-    with_standbys = {
-        name: units[name] + len(m.share.standbys) for name, m in group.members.items() if m.readable
-    }
-    if len(readable) == len(group.members) and (standbys == 1 or "c" not in group.partitions):
-        spread = max(with_standbys.values()) - min(with_standbys.values())
+    loads = {name: units[name] + len(group.members[name].share.standbys) for name in readable}
+    for heavy in readable:
+        for light in readable:
+            if loads[heavy] - loads[light] > 1:
+                for unit in group.members[heavy].share.standbys:
+                    assert light == group.owner(unit) or light in group.standbys(unit), loads
+    if len(readable) == len(group.members) and "c" not in group.partitions:
         forced = standbys >= len(group.members) - 1  # then everybody has everything
-        assert forced or spread <= 1, with_standbys
+        assert forced or max(loads.values()) - min(loads.values()) <= 1, loads
     for member in group.members.values():
         if member.readable:
             known = {tp: url for url, has in member.share.addresses.items() for tp in has}
@@ -105,7 +107,9 @@ def test_whoever_comes_and_goes_it_is_whole_even_and_settled_after_two_generatio
             group.join(fresh)
         else:
             gone.append(group.leave(sorted(group.members)[which % len(group.members)]))
-        assert group.settle() <= 2, "a cooperative move takes two generations"
+        # Who says nothing does not say what it waits for, so that is thought of anew.
+        silent = not all(m.readable for m in group.members.values())
+        assert group.settle() <= 2 + silent, "a cooperative move takes two generations"
         check(group, standbys)
         before = as_it_is(group)
         assert group.settle() == 1
