@@ -47,6 +47,14 @@ features: build ## take each of Faust's features away: its test must fail; then 
 	$(BIN)/python -m tests.compat.features check
 	$(BIN)/python -m tests.compat.features docs
 
+COMPAT = .cache/compat-venv
+compat: build   ## run Faust's own tests on faustc: make compat UPSTREAM=/path/to/a/checkout/of/faust
+	@test -d "$(UPSTREAM)" || { echo "say where Faust is checked out: make compat UPSTREAM=/path"; exit 2; }
+	test -x $(COMPAT)/bin/pytest || { $(BIN)/python -m venv $(COMPAT) && $(COMPAT)/bin/pip install -q \
+	    -r tests/compat/requirements.txt && echo $(CURDIR) > \
+	    "$$($(COMPAT)/bin/python -c 'import site; print(site.getsitepackages()[0])')/faustc.pth"; }
+	$(BIN)/python -m tests.compat.upstream "$(UPSTREAM)" --python $(CURDIR)/$(COMPAT)/bin/python
+
 asan: $(VENV)/.ready  ## run the native tests under AddressSanitizer and UBSan
 	bash tests/asan.sh
 

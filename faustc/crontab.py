@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from faustc.clock import now_ms
 from faustc.exceptions import ImproperlyConfigured
 
-__all__ = ["check", "itercron", "time_zone"]
+__all__ = ["check", "itercron", "next_after", "time_zone"]
 
 _BY_NAME = {
     "@yearly": "0 0 1 1 *",
@@ -36,6 +36,12 @@ def _moments(expression: str, since: datetime) -> Any:
             f"crontab {expression!r}: {exc}; five fields are minute, hour, day of the month, "
             "month, day of the week; six begin with the second"
         ) from exc
+
+
+def next_after(expression: str, moment: datetime) -> datetime:
+    """Return when an expression is first due after a moment, in the moment's time zone."""
+    due: datetime = next(_moments(expression, moment))
+    return due
 
 
 def time_zone(given: tzinfo | str | None) -> tzinfo | None:

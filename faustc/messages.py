@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, NamedTuple
 
 from faustc.types import HeadersArg, RecordMetadata, TopicPartition, prepare_headers
+from faustc.types.tuples import making_message
 
 __all__ = ["LocalMessage", "PendingDelivery", "headers_list", "timestamp_ms"]
 
@@ -49,6 +50,34 @@ class LocalMessage(NamedTuple):
         return RecordMetadata(
             self.topic, self.partition, self.tp, self.offset, self.timestamp, self.timestamp_type
         )
+
+
+def made_message(
+    topic: str,
+    partition: int,
+    offset: int,
+    timestamp: float = 0,
+    timestamp_type: int = 0,
+    headers: HeadersArg = None,
+    key: Any = None,
+    value: Any = None,
+    checksum: bytes | None = None,
+    serialized_key_size: int | None = None,
+    serialized_value_size: int | None = None,
+    tp: TopicPartition | None = None,
+    **more: Any,
+) -> LocalMessage:
+    """Make a message by hand, with Faust's arguments; those about its way through are ignored."""
+    unknown = more.keys() - {"time_in", "time_out", "time_total", "generation_id"}
+    if unknown:
+        raise TypeError(f"Message takes no {', '.join(sorted(unknown))}")
+    pairs = tuple(headers_list(headers) or ())
+    return LocalMessage(
+        topic, partition, offset, int(timestamp), timestamp_type, key, value, pairs, checksum
+    )
+
+
+making_message.append(made_message)
 
 
 def _size(data: Any) -> int:

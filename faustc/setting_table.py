@@ -112,7 +112,7 @@ class Options:
     origin = Setting(maybe(text), None, doc="Import path of the module that defines the app; -A and app.main() set it.")
     timezone = Setting[tzinfo](zone, UTC, env="TIMEZONE", doc="Time zone of crontab.")
     version = Setting(_positive, 1, env="APP_VERSION", doc="Raise it to begin anew: new group, topics and folders.")
-    blocking_timeout = Setting(maybe(some_seconds), None, env="BLOCKING_TIMEOUT", process="BLOCKING_TIMEOUT", doc="Report a loop that was blocked for so many seconds.")
+    blocking_timeout = Setting(maybe(seconds), None, env="BLOCKING_TIMEOUT", process="BLOCKING_TIMEOUT", doc="Report a loop that was blocked for so many seconds.")
     broker = Setting[BrokerURL](broker, BrokerURL("aiokafka://localhost:9092"), env="BROKER_URL", doc="URL of the brokers: hosts joined by `;`, or a list of URLs.")
     url = broker
     broker_credentials = Setting[Any](maybe(credentials), None, env="BROKER_CREDENTIALS", doc="SASL, GSSAPI, OAuth or SSL credentials, or an SSLContext.")

@@ -84,12 +84,12 @@ class Setting(Generic[T]):
         return tuple(self.names[1:])
 
     @overload
-    def __get__(self, conf: None, owner: type) -> Self: ...
+    def __get__(self, conf: None, owner: type | None = None) -> Self: ...
 
     @overload
-    def __get__(self, conf: Values, owner: type) -> T: ...
+    def __get__(self, conf: Values, owner: type | None = None) -> T: ...
 
-    def __get__(self, conf: Values | None, owner: type) -> Self | T:
+    def __get__(self, conf: Values | None, owner: type | None = None) -> Self | T:
         if conf is None:
             return self
         value = conf._given.get(self.names[0], _UNSET)
@@ -245,7 +245,7 @@ def driver_url(value: Any) -> URL:
     if isinstance(value, URL):
         return value
     if not isinstance(value, str) and hasattr(value, "scheme"):  # yarl.URL and its like
-        value = str(value)
+        value = f"{value}//" if str(value).endswith(":") else str(value)
     return URL(text(value))
 
 

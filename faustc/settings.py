@@ -11,6 +11,7 @@ import os
 import re
 import threading
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,14 +21,16 @@ from .exceptions import ImproperlyConfigured
 from .imports import did_you_mean
 from .setting_table import Options
 from .setting_types import Setting, app_id, symbol
+from .urls import BrokerURL
 
 __all__ = ["WITHOUT_EFFECT", "Settings"]
 
+DEPRECATED = "Faust deprecated it"
 #: Settings that are accepted and checked, but change nothing, each with the reason.
 WITHOUT_EFFECT: dict[str, str] = {
     "cython_optimizations": "compiled code is all there is",
-    "stream_ack_cancelled_tasks": "Faust deprecated it",
-    "stream_ack_exceptions": "Faust deprecated it",
+    "stream_ack_cancelled_tasks": DEPRECATED,
+    "stream_ack_exceptions": DEPRECATED,
     "crash_app_on_aerospike_exception": "there is no Aerospike store",
     "aerospike_retries_on_exception": "there is no Aerospike store",
     "aerospike_sleep_seconds_between_retries_on_exception": "there is no Aerospike store",
@@ -55,6 +58,7 @@ class Settings(Options):
     NAMES: ClassVar[dict[str, str]] = {}
 
     env: Mapping[str, str]
+    _defaults: Mapping[str, setting_defaults.Default]
     _lock: threading.RLock
     _name: str
     _finalized: bool
@@ -99,8 +103,12 @@ class Settings(Options):
     def check(cls, id: str, options: Mapping[str, Any]) -> None:
         """Raise ImproperlyConfigured for what `Settings(id, **options)` would not take."""
         _checked_id(id)
-        setting_defaults.of(options.get("defaults"))
-        cls._checked({k: v for k, v in options.items() if k not in ("id", "env", "defaults")})
+        defaults = setting_defaults.of(options.get("defaults"))
+        checked = cls._checked(
+            {k: v for k, v in options.items() if k not in ("id", "env", "defaults")}
+        )
+        for name, value in checked.values():
+            _check_driver(defaults, name, value)
 
     def update(self, options: Mapping[str, Any]) -> None:
         """Set several options; raise ImproperlyConfigured if two names of one differ."""
@@ -108,6 +116,8 @@ class Settings(Options):
         if "id" in options:
             self.id = options.pop("id")
         for main, (name, checked) in self._checked(options).items():
+            _check_driver(self._defaults, name, checked)
+            _warn_of_old_name(self._defaults, name)
             self._keep(self.SETTINGS[main], name, checked)
 
     @classmethod
@@ -130,7 +140,9 @@ class Settings(Options):
         return seen
 
     def _change(self, setting: Setting[Any], name: str, value: Any) -> None:
-        self._keep(setting, name, None if value is None else setting.checked(name, value))
+        checked = None if value is None else setting.checked(name, value)
+        _check_driver(self._defaults, name, checked)
+        self._keep(setting, name, checked)
 
     def _keep(self, setting: Setting[Any], name: str, checked: Any) -> None:
         with self._lock:
@@ -209,7 +221,9 @@ class Settings(Options):
                 names += [start + setting.process for start in _PROCESS_PREFIXES]
             for name in names:
                 if value := self.env.get(name):
-                    checked = setting.checked(f"{setting.name} (from ${name})", value)
+                    shown = f"{setting.name} (from ${name})"
+                    checked = setting.checked(shown, value)
+                    _check_driver(self._defaults, shown, checked)
                     self._keep(setting, setting.name, checked)
                     break
 
@@ -240,7 +254,8 @@ class Settings(Options):
                 f"broker_heartbeat_interval ({self.broker_heartbeat_interval:g} s) has to be "
                 f"below broker_session_timeout ({session:g} s)"
             )
-        if self.broker_request_timeout < session:
+        late = setting_defaults.is_late(self._defaults)  # Faust 1.x documents it, and lets it be
+        if self.broker_request_timeout < session and not late:
             raise ImproperlyConfigured(
                 f"broker_request_timeout ({self.broker_request_timeout:g} s) has to be at least "
                 f"broker_session_timeout ({session:g} s)"
@@ -316,6 +331,24 @@ class Settings(Options):
             meaning = setting.doc.replace("|", "\\|")
             rows.append(f"| {names} | {default} | {env} | {meaning} |")
         return "\n".join(rows) + "\n"
+
+
+def _check_driver(defaults: Mapping[str, Any], name: str, value: Any) -> None:
+    """Refuse a broker whose scheme nobody knows; Faust 1.x leaves that for the start."""
+    if isinstance(value, BrokerURL) and not setting_defaults.is_late(defaults):
+        try:
+            value.check_scheme()
+        except ImproperlyConfigured as exc:
+            raise ImproperlyConfigured(f"setting {name}: {exc}") from None
+
+
+def _warn_of_old_name(defaults: Mapping[str, Any], name: str) -> None:
+    """Say, as Faust 1.x does, that it calls a setting something else now."""
+    instead = setting_defaults.renamed(defaults, name)
+    if instead is not None:
+        warnings.warn(instead, FutureWarning, stacklevel=4)
+    elif setting_defaults.is_late(defaults) and WITHOUT_EFFECT.get(name) == DEPRECATED:
+        warnings.warn(f"setting {name} has no effect: {DEPRECATED}", UserWarning, stacklevel=4)
 
 
 def _checked_id(value: Any) -> str:

@@ -104,6 +104,17 @@ class Stream(Iteration[T]):
 
     shortlabel = label
 
+    async def start(self) -> None:
+        """Begin to read, before anybody iterates: what comes from now on is kept for that."""
+        await self.opened()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
     async def stop(self) -> None:
         """Read no more: the iteration ends, and the topic's other readers go on.
 

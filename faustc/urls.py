@@ -77,7 +77,10 @@ class URL(str):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, URL):
             return self._secret == other._secret
-        return str.__eq__(self, other) if isinstance(other, str) else NotImplemented
+        if isinstance(other, str):
+            return str.__eq__(self, other)
+        # yarl's, which Faust's settings are made of.
+        return _bare(self) == _bare(str(other)) if hasattr(other, "raw_host") else NotImplemented
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -104,8 +107,9 @@ class BrokerURL(URL):
     def __new__(cls, text: str) -> BrokerURL:
         """Parse `kafka://h1:9092;h2`, or several such URLs joined by `;`.
 
-        A missing scheme means kafka. Raises ImproperlyConfigured for an
-        unknown scheme, a bad port, a path, or URLs that differ in scheme.
+        A missing scheme means kafka. Raises ImproperlyConfigured for a
+        bad port, a path, or URLs that differ in scheme. Whether there is a driver
+        for the scheme is for `check_scheme`.
         """
         text = text.strip()
         if not text:
@@ -132,12 +136,6 @@ class BrokerURL(URL):
             hosts.extend(other.hosts)
         if more and self.scheme == EMBEDDED:
             raise ImproperlyConfigured("an app has one embedded broker, not several")
-        if self.driver_path is None and self.scheme not in BROKER_SCHEMES:
-            raise ImproperlyConfigured(
-                f"unknown broker scheme {self.scheme!r}"
-                f"{did_you_mean(self.scheme, BROKER_SCHEMES)} "
-                f"(known: {', '.join(sorted(BROKER_SCHEMES))}, or the path of a class)"
-            )
         if more:
             whole = str.__new__(cls, hide(text))
             whole.scheme, whole.rest = self.scheme, self.rest
@@ -146,6 +144,24 @@ class BrokerURL(URL):
             self = whole
         self.hosts = tuple(dict.fromkeys(hosts))
         return self
+
+    def check_scheme(self) -> None:
+        """Raise ImproperlyConfigured, with a suggestion, for a scheme that names no driver."""
+        if self.driver_path is None and self.scheme not in BROKER_SCHEMES:
+            raise ImproperlyConfigured(
+                f"unknown broker scheme {self.scheme!r}"
+                f"{did_you_mean(self.scheme, BROKER_SCHEMES)} "
+                f"(known: {', '.join(sorted(BROKER_SCHEMES))}, or the path of a class)"
+            )
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, list):  # what Faust 1.x makes of such a setting
+            return [_bare(part) for part in _NEXT_URL.split(self._secret)] == [
+                _bare(str(one)) for one in other
+            ]
+        return super().__eq__(other)
+
+    __hash__ = URL.__hash__
 
     @property
     def folder(self) -> Path:
@@ -158,6 +174,11 @@ class BrokerURL(URL):
         return [
             f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
         ]
+
+
+def _bare(url: str) -> str:
+    """Return a URL without what stands for an empty host: yarl writes `redis:` for `redis://`."""
+    return url.rstrip("/:")
 
 
 def broker_url(value: str | URL | Iterable[Any]) -> BrokerURL:

@@ -64,13 +64,15 @@ class Registry:
 
     # -- one at a time, as Faust has it
 
-    def loads_key(self, typ: Any, key: bytes | None, *, serializer: CodecArg = None) -> Any:
+    def loads_key(self, typ: Any, key: bytes | str | None, *, serializer: CodecArg = None) -> Any:
         """Decode a key as typ (None: whatever it is); raise KeyDecodeError."""
-        return self._decoder("key", typ, serializer, allow_empty=False)(key)
+        return self._decoder("key", typ, serializer, allow_empty=False)(_in_bytes(key))
 
-    def loads_value(self, typ: Any, value: bytes | None, *, serializer: CodecArg = None) -> Any:
+    def loads_value(
+        self, typ: Any, value: bytes | str | None, *, serializer: CodecArg = None
+    ) -> Any:
         """Decode a value as typ (None: whatever it is); raise ValueDecodeError."""
-        return self._decoder("value", typ, serializer, allow_empty=False)(value)
+        return self._decoder("value", typ, serializer, allow_empty=False)(_in_bytes(value))
 
     def dumps_key(
         self,
@@ -329,3 +331,7 @@ def _nobody_set(what: str, data: bytes, exc: Exception) -> str:
         f"the topic (app.topic(..., {what}_serializer='raw')), or {what}_type=bytes to get them "
         "as they are"
     )
+
+
+def _in_bytes(data: bytes | str | None) -> bytes | None:
+    return data.encode() if isinstance(data, str) else data

@@ -274,3 +274,29 @@ async def test_a_channel_decodes_and_delivers(make_app: MakeApp) -> None:
     assert (again.key, again.value) == ("k", 1)
     await channel.deliver(event.message)
     assert (await channel.get()).value == 1
+
+
+async def test_a_stream_that_was_started_gets_what_is_sent_before_it_is_iterated(
+    make_app: MakeApp,
+) -> None:
+    app = make_app()
+    channel = app.channel()
+    await app.start()
+    async with channel.stream() as late, channel.stream() as other:
+        await channel.send(value=1)
+        assert await anext(aiter(late)) == 1
+        assert await anext(aiter(other)) == 1
+
+
+async def test_a_message_made_by_hand_is_delivered(make_app: MakeApp) -> None:
+    app = make_app()
+    topic = app.topic("t", value_type=Model)
+    message = faustc.types.Message("t", 3, 7, 1.0, headers={"a": "b"}, value=b'{"x": 1}')
+    assert (message.tp, message.offset) == (("t", 3), 7)
+    assert message.headers == (("a", b"b"),)
+    event = await topic.decode(message)
+    assert event is not None
+    assert event.value == Model(x=1)
+    assert event.message is message
+    with pytest.raises(TypeError, match="mood"):
+        faustc.types.Message("t", 3, 7, mood="good")

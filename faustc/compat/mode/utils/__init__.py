@@ -1,0 +1,1 @@
+"""The helpers of mode that Faust applications and their tests import."""
