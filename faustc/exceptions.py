@@ -14,6 +14,9 @@ Who is at fault is the first branch::
     │   ├── ConsumerNotStarted
     │   └── ProducerClosed
     ├── SchemaRegistryError         a schema registry refused, or was not reached
+    ├── StoreError                  the local state of a table cannot be read or written
+    │   ├── DataFolderInUse         another process works with the same folder
+    │   └── StoreDamaged            what is stored is not what was written
     ├── Skip                        raised by a processor: drop this event
     ├── RequestFailed               an agent raised while it worked on what it was asked
     ├── NoReply                     a request has no reply, and there will be none
@@ -153,6 +156,32 @@ class SchemaRegistryError(FaustError):
     def retriable(self) -> bool:
         """Whether the same may succeed later: nobody answered, or the registry is in trouble."""
         return self.status is None or self.status == 429 or self.status >= 500
+
+
+class StoreError(FaustError):
+    """The local state of a table cannot be read or written; says where, and why."""
+
+
+class DataFolderInUse(StoreError):
+    """Another process works with the tables in this folder; says which, where that is known.
+
+    folder is the path; pid and host are of the other process, None if it did not leave them.
+    """
+
+    def __init__(
+        self, reason: str, *, folder: str, pid: int | None = None, host: str | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.folder = folder
+        self.pid = pid
+        self.host = host
+
+
+class StoreDamaged(StoreError):
+    """What a store reads is not what was written to it.
+
+    It is set aside, and filled anew from its changelog, when it is next opened.
+    """
 
 
 class NotReady(FaustError, RuntimeError):

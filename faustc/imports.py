@@ -20,6 +20,13 @@ def plugin(group: str, name: str) -> Any:
     return next((one.load() for one in entry_points(group=group) if one.name == name), None)
 
 
+def plugin_names(group: str) -> list[str]:
+    """Return the names that installed packages have in a group of entry points."""
+    from importlib.metadata import entry_points
+
+    return sorted({one.name for one in entry_points(group=group)})
+
+
 def symbol_by_name(path: Any, *, package: str | None = None) -> Any:
     """Import what `a.b.C` or `a.b:C` names; anything but a string is handed back as it is.
 

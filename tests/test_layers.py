@@ -16,7 +16,7 @@ PACKAGE = ROOT / "faustc"
 LAYERS = [
     ["exceptions", "types", "version", "clock"],
     ["_native"],
-    ["imports", "urls", "jsonable", "unpickling", "codecs", "auth"],
+    ["imports", "urls", "jsonable", "unpickling", "codecs", "auth", "flock"],
     ["_lazy"],
     ["client"],
     ["broker"],
@@ -85,7 +85,8 @@ DOORS = {
     "pydantic": ["models/foreign.py"],
     "cronsim": ["crontab.py"],
     "aiohttp": ["web/", "http.py"],
-    "rocksdbpy": ["stores/"],
+    "rocksdbpy": ["stores/rocksdb.py"],
+    "rocksdict": ["stores/rocksdict.py"],
 }
 PY = sorted(p for p in PACKAGE.rglob("*.py"))
 PYX = sorted([*PACKAGE.rglob("*.pyx"), *PACKAGE.rglob("*.pxd")])

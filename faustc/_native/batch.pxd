@@ -28,6 +28,7 @@ cdef class Batch:
     cdef Origin origin          # made when the records are first asked for
 
     cdef Origin opened(self)
+    cdef Origin checked(self)
     cdef object corrupt(self, str reason)
 
 

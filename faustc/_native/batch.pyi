@@ -36,6 +36,14 @@ class Batch:
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Message]: ...
     def messages(self, start_offset: int = -1) -> list[Message]: ...
+    def apply_to(
+        self,
+        target: dict[bytes, Any],
+        start_offset: int = -1,
+        *,
+        prefix: bytes = b"",
+        keep_deleted: bool = False,
+    ) -> int: ...
 
 def decode(
     data: Buffer,

@@ -14,6 +14,7 @@ Origin, never the frame: one kept message costs one batch, not one fetch.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.string cimport memcpy
 
 from faustc._native.checksum cimport crc32c_raw
 from faustc._native.cursor cimport (
@@ -220,13 +221,7 @@ cdef class Batch:
             while i < self.count:
                 i += 1
                 read_record(&c, &r)
-                # Offsets rise within a batch: the ledger and the commit rest on it.
-                if r.offset_delta <= newest or r.offset_delta > last_delta:
-                    raise CorruptFrame(
-                        f"has offset delta {r.offset_delta} after {newest},"
-                        f" the last is {last_delta}"
-                    )
-                newest = r.offset_delta
+                newest = risen(r.offset_delta, newest, last_delta)
                 if not appended:
                     timestamp = add_delta(base_timestamp, r.timestamp_delta)
                 if base + newest < start_offset:
@@ -247,6 +242,76 @@ cdef class Batch:
         if c.pos != c.end:
             raise self.corrupt(f"{left(&c)} bytes after the last record")
         return out
+
+    def apply_to(
+        self,
+        dict target not None,
+        int64_t start_offset=-1,
+        *,
+        bytes prefix not None=b"",
+        bint keep_deleted=False,
+    ) -> int:
+        """Put the values into target by prefix + key, in order; return how many records there are.
+
+        What messages() makes objects of, without the objects: a record without a key counts
+        and changes nothing; one without a value takes its key away, or with keep_deleted
+        puts None there. Raises as messages() does, before target has changed.
+        """
+        cdef Origin origin
+        cdef Cursor c
+        cdef RecordView r
+        cdef bytes key
+        cdef const uint8_t *data
+        cdef char *room
+        cdef Py_ssize_t before = PyBytes_GET_SIZE(prefix)
+        cdef int32_t i, seen = 0
+        if self.attributes & CONTROL_BIT:
+            return 0
+        origin = self.checked()
+        data = <const uint8_t *>PyBytes_AS_STRING(origin.data)
+        cursor_init(&c, data, PyBytes_GET_SIZE(origin.data))
+        for i in range(self.count):
+            read_record(&c, &r)
+            if self.base_offset + r.offset_delta < start_offset:
+                continue
+            seen += 1
+            if r.key_size < 0:
+                continue
+            key = PyBytes_FromStringAndSize(NULL, before + r.key_size)
+            room = PyBytes_AS_STRING(key)
+            memcpy(room, PyBytes_AS_STRING(prefix), before)
+            memcpy(room + before, data + r.key_at, r.key_size)
+            if r.value_size >= 0:
+                target[key] = PyBytes_FromStringAndSize(<const char *>data + r.value_at, r.value_size)
+            elif keep_deleted:
+                target[key] = None
+            else:
+                target.pop(key, None)
+        return seen
+
+    cdef Origin checked(self):
+        """Return the opened records once all of them were read without an error."""
+        cdef Origin origin = self.opened()
+        cdef Cursor c
+        cdef RecordView r
+        cdef int32_t i = 0
+        cdef int32_t newest = -1
+        cdef int32_t last_delta = <int32_t>(self.last_offset - self.base_offset)
+        cursor_init(
+            &c, <const uint8_t *>PyBytes_AS_STRING(origin.data), PyBytes_GET_SIZE(origin.data)
+        )
+        try:
+            while i < self.count:
+                i += 1
+                read_record(&c, &r)
+                newest = risen(r.offset_delta, newest, last_delta)
+                if not origin.timestamp_type:
+                    add_delta(self.base_timestamp, r.timestamp_delta)
+        except CorruptFrame as exc:
+            raise self.corrupt(f"record {i} of {self.count} {exc.args[0]}") from None
+        if c.pos != c.end:
+            raise self.corrupt(f"{left(&c)} bytes after the last record")
+        return origin
 
     cdef Origin opened(self):
         """Return the records in a buffer of their own, and let go of the frame."""
@@ -287,6 +352,13 @@ cdef class Batch:
             partition=self.partition if self.topic is not None else None,
             offset=self.base_offset,
         )
+
+
+cdef inline int32_t risen(int32_t delta, int32_t newest, int32_t last_delta) except? -1:
+    """Return delta; offsets rise within a batch: the ledger and the commit rest on it."""
+    if delta <= newest or delta > last_delta:
+        raise CorruptFrame(f"has offset delta {delta} after {newest}, the last is {last_delta}")
+    return delta
 
 
 cdef inline int64_t add_delta(int64_t base, int64_t delta) except? -1:

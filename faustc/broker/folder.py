@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from faustc.exceptions import ImproperlyConfigured, KafkaTimeout
+from faustc.flock import open_lock_file, try_flock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +101,7 @@ class Folder:
 
     def wait_until_unused(self) -> None:
         """Block until there is no user, for as long as that takes, without polling."""
-        fd = _open(self._users)
+        fd = open_lock_file(self._users)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
         finally:
@@ -161,25 +162,13 @@ class Folder:
         return "\n".join(text.strip().splitlines()[-lines:])
 
 
-def _open(path: Path) -> int:
-    # Python's descriptors are not inherited by programs that a user's process runs.
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-
-
 def _try(path: Path, kind: int) -> int | None:
     try:
-        fd = _open(path)
+        return try_flock(path, kind)
     except OSError as exc:
-        raise ImproperlyConfigured(f"embedded broker: {path}: {exc.strerror}") from exc
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return None
-    except OSError as exc:
-        os.close(fd)
+        if exc.filename is not None:
+            raise ImproperlyConfigured(f"embedded broker: {path}: {exc.strerror}") from exc
         raise ImproperlyConfigured(
             f"embedded broker: {path} cannot be locked ({exc.strerror}): "
             "choose a folder on a local disk, embedded:///path"
         ) from exc
-    return fd

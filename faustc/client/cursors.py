@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from typing import Any
 
 from faustc._native.batch import Batch
 from faustc._native.fetch import PartitionFetch
@@ -91,6 +92,14 @@ class FetchedBatch:
     def messages(self) -> list[Message]:
         """Return its messages from start_offset on; raises CorruptFrame or UnsupportedCodec."""
         return self.batch.messages(self.start_offset)
+
+    def apply_to(
+        self, target: dict[bytes, Any], *, prefix: bytes = b"", keep_deleted: bool = False
+    ) -> int:
+        """Put their values into target by prefix + key (`Batch.apply_to`); return how many."""
+        return self.batch.apply_to(
+            target, self.start_offset, prefix=prefix, keep_deleted=keep_deleted
+        )
 
 
 class Cursor:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from faustc.types import TopicPartition
 
-__all__ = ["Store"]
+__all__ = ["Store", "apply_batch"]
 
 Changes = Mapping[bytes, bytes | None]
 
@@ -34,6 +34,10 @@ class Store(ABC):
     #: start of its changelog each time, and is given no folder.
     durable: ClassVar[bool] = False
 
+    #: The id that the cluster gave the changelog, where somebody noted it; a durable store
+    #: remembers it. A changelog that was deleted and created again has another one.
+    topic_id: str | None = None
+
     def __init__(self, tp: TopicPartition, folder: Path | None, options: Mapping[str, Any]) -> None:
         self.tp = tp
         self.folder = folder
@@ -51,7 +55,7 @@ class Store(ABC):
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over all pairs, in any order; a write ends the iteration with an error or not.
 
-        Close it, or go through to its end, before the store is closed.
+        It may be left before its end. One that is alive at `close` does no harm, nor need it go on.
         """
 
     @abstractmethod
@@ -60,7 +64,11 @@ class Store(ABC):
 
     @abstractmethod
     def write(self, changes: Changes, position: int) -> None:
-        """Take values (None: the key goes) and the position they lead to: all, or nothing."""
+        """Take values (None: the key goes) and the position they lead to.
+
+        A crash in the middle leaves values of before or of after, and the position moves
+        with the last of them: what is repeated from there on gives the same values again.
+        """
 
     @abstractmethod
     def clear(self) -> None:
@@ -71,17 +79,39 @@ class Store(ABC):
 
         The position becomes the next offset of the last batch. What it does is
         what `write` would, done with the batches' records; a store that can do it faster does.
+        Raises CorruptFrame; what came before the corrupt batch may be in here by then.
         """
         changes: dict[bytes, bytes | None] = {}
-        count, position = 0, self.position or 0
+        count, position = 0, self.position
         for batch in batches:
-            for message in batch.messages():
-                count += 1
-                if message.key is not None:
-                    changes[message.key] = message.value
+            count += apply_batch(batch, changes, keep_deleted=True)
             position = batch.next_offset
-        self.write(changes, position)
+        if position is not None:
+            self.write(changes, position)
         return count
 
     def close(self) -> None:  # noqa: B027  (many have nothing to let go of)
         """Let go of files; nothing is called after this."""
+
+
+def apply_batch(
+    batch: Any, target: dict[bytes, Any], *, prefix: bytes = b"", keep_deleted: bool = False
+) -> int:
+    """Put a fetched batch's values into target by prefix + key; return how many records it has.
+
+    A record without a key changes nothing; one without a value takes its key away, or with
+    keep_deleted puts None there. Batches that can do it themselves (ours) make no messages.
+    """
+    fast = getattr(batch, "apply_to", None)
+    if fast is not None:
+        count: int = fast(target, prefix=prefix, keep_deleted=keep_deleted)
+        return count
+    messages = batch.messages()
+    for message in messages:
+        if message.key is None:
+            continue
+        if message.value is not None or keep_deleted:
+            target[prefix + message.key] = message.value
+        else:
+            target.pop(prefix + message.key, None)
+    return len(messages)

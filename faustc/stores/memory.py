@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from faustc.exceptions import ImproperlyConfigured
-from faustc.stores.base import Changes, Store
+from faustc.stores.base import Changes, Store, apply_batch
 from faustc.types import TopicPartition
 
 __all__ = ["MemoryStore"]
@@ -48,3 +48,14 @@ class MemoryStore(Store):
     def clear(self) -> None:
         self._data.clear()
         self._position = None
+
+    def load(self, batches: Iterable[Any]) -> int:
+        data, count = self._data, 0
+        for batch in batches:
+            count += apply_batch(batch, data)
+            self._position = batch.next_offset
+        return count
+
+    def close(self) -> None:
+        # A new one, not emptied: who still iterates over the old one must not fail.
+        self._data = {}
