@@ -123,8 +123,8 @@ class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: i
 
     @property
     def transport(self) -> Transport:
-        """The driver that `broker` names."""
-        transport: Transport = self._made("_transport", lambda: driver(self.conf.broker))
+        """The driver that `broker` names, or `broker_consumer` if that is another."""
+        transport: Transport = self._made("_transport", lambda: driver(self.conf.broker_consumer))
         return transport
 
     @transport.setter
@@ -161,7 +161,7 @@ class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: i
 
     @property
     def producer_transport(self) -> Transport:
-        """The driver that `broker_producer` names; that of `broker` unless it is another."""
+        """The driver that `broker_producer` names; `transport` unless it is another."""
         return self.runner.producer_transport()
 
     @producer_transport.setter
@@ -201,9 +201,12 @@ class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: i
     def is_leader(self) -> bool:
         """Say whether this worker leads its group: exactly one of each generation does.
 
-        Raises ConsumerNotStarted before the app is started.
+        With `topic_disable_leader` nobody does. Raises ConsumerNotStarted before the app is
+        started.
         """
-        return bool(self.runner.engine.running_consumer().is_leader)
+        return not self.conf.topic_disable_leader and bool(
+            self.runner.engine.running_consumer().is_leader
+        )
 
     # -- sending and committing, from any thread -------------------------------------------
 

@@ -89,6 +89,7 @@ class Runner:
                         on_revoked=app.on_partitions_revoked.send,
                         on_rebalance=self._rebalance_started,
                         sensors=app.sensors,
+                        producing=self.producer_transport(),
                         on_slow_drain=self.replies.give_up,
                     )
                 engine = self._engine
@@ -138,9 +139,9 @@ class Runner:
         return int(getattr(consumer, "generation", -1))
 
     def producer_transport(self) -> Transport:
-        """Return the driver of `broker_producer`, which is that of `broker` unless it differs."""
+        """Return the driver of `broker_producer`: one of its own only if it is another URL."""
         app, conf = self.app, self.app.conf
-        if conf.broker_producer == conf.broker:
+        if conf.broker_producer == conf.broker_consumer:
             made: Transport = app.__dict__.get("_producer_transport") or app.transport
             return made
         other: Transport = app._made("_producer_transport", lambda: driver(conf.broker_producer))
@@ -199,6 +200,8 @@ class Runner:
         """Connect, create missing topics, and start these parts, with every agent."""
         app = self.app
         check_supported(app.conf)
+        for name, why in app.conf.ineffective().items():
+            logger.warning("Setting %s changes nothing here: %s", name, why)
         self.home.settle(asyncio.get_running_loop())
         self.attaches = app.conf.stream_publish_on_commit
         if self._engine is not None and self._engine.stopping:
@@ -396,10 +399,12 @@ class Runner:
 
 def _max_messages(channel: Topic, conf: Any) -> int | None:
     """Return how many messages may wait in a reader of a topic; None: as many bytes allow."""
-    if channel.given_maxsize is not None or not conf.is_set("stream_buffer_maxsize"):
+    if channel.given_maxsize is not None:
         return channel.given_maxsize
-    maxsize: int = conf.stream_buffer_maxsize
-    return maxsize
+    bounds = [conf.broker_max_poll_records]
+    if conf.is_set("stream_buffer_maxsize"):
+        bounds.append(conf.stream_buffer_maxsize)
+    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 async def _call_back(callback: Callable[[Any], Any], fut: FutureMessage) -> None:
@@ -472,6 +477,8 @@ def engine_options(conf: Any) -> EngineOptions:
         # Half of the session: what is left is for the commit, and the rebalance itself.
         drain_timeout_s=conf.broker_session_timeout / 2 if conf.stream_wait_empty else 0.0,
         stuck_after_s=conf.stream_processing_timeout,
+        livelock_after_s=conf.broker_commit_livelock_soft_timeout,
+        recovery_delay_s=conf.stream_recovery_delay,
         allow_declare=conf.topic_allow_declare,
         standbys=conf.table_standby_replicas,
         consumer=consumer,

@@ -29,6 +29,12 @@ DEPRECATED = "Faust deprecated it"
 #: Settings that are accepted and checked, but change nothing, each with the reason.
 WITHOUT_EFFECT: dict[str, str] = {
     "cython_optimizations": "compiled code is all there is",
+    "broker_api_version": "versions are agreed with each broker",
+    "consumer_api_version": "versions are agreed with each broker",
+    "producer_api_version": "versions are agreed with each broker",
+    "producer_threaded": "send_soon works from every thread as it is",
+    "recovery_consistency_check": "a store that is ahead of its changelog is always filled anew",
+    "store_check_exists": "one look finds out whether a key exists, and its value",
     "stream_ack_cancelled_tasks": DEPRECATED,
     "stream_ack_exceptions": DEPRECATED,
     "crash_app_on_aerospike_exception": "there is no Aerospike store",
@@ -38,6 +44,13 @@ WITHOUT_EFFECT: dict[str, str] = {
     "web_router_enabled": "there is no such page yet",
     "web_tables_enabled": "there is no such page yet",
     "web_metrics_enabled": "there is no such page yet",
+}
+
+#: Settings that must stay what they are, each with the reason.
+FIXED: dict[str, str] = {
+    "ConsumerScheduler": "partitions are served in turn, batch by batch",
+    "PartitionAssignor": "how partitions are shared out is part of the client",
+    "LeaderAssignor": "the group's own leader leads",
 }
 
 _PROCESS_PREFIXES = ("FAUST_", "F_", "FAUST_F_")  # the last is Faust's own slip, kept working
@@ -107,8 +120,8 @@ class Settings(Options):
         checked = cls._checked(
             {k: v for k, v in options.items() if k not in ("id", "env", "defaults")}
         )
-        for name, value in checked.values():
-            _check_driver(defaults, name, value)
+        for main, (name, value) in checked.items():
+            cls._check_allowed(defaults, main, name, value)
 
     def update(self, options: Mapping[str, Any]) -> None:
         """Set several options; raise ImproperlyConfigured if two names of one differ."""
@@ -116,7 +129,7 @@ class Settings(Options):
         if "id" in options:
             self.id = options.pop("id")
         for main, (name, checked) in self._checked(options).items():
-            _check_driver(self._defaults, name, checked)
+            self._check_allowed(self._defaults, main, name, checked)
             _warn_of_old_name(self._defaults, name)
             self._keep(self.SETTINGS[main], name, checked)
 
@@ -139,9 +152,23 @@ class Settings(Options):
             seen[main] = name, checked
         return seen
 
+    @classmethod
+    def _check_allowed(cls, defaults: Mapping[str, Any], main: str, name: str, value: Any) -> None:
+        """Refuse what cannot be changed, and a broker whose scheme nobody knows.
+
+        Faust 1.x leaves the latter for the start, and so do its defaults.
+        """
+        if main in FIXED and value not in (None, cls.SETTINGS[main].default):
+            raise ImproperlyConfigured(f"setting {name} cannot be another: {FIXED[main]}")
+        if isinstance(value, BrokerURL) and not setting_defaults.is_late(defaults):
+            try:
+                value.check_scheme()
+            except ImproperlyConfigured as exc:
+                raise ImproperlyConfigured(f"setting {name}: {exc}") from None
+
     def _change(self, setting: Setting[Any], name: str, value: Any) -> None:
         checked = None if value is None else setting.checked(name, value)
-        _check_driver(self._defaults, name, checked)
+        self._check_allowed(self._defaults, setting.name, name, checked)
         self._keep(setting, name, checked)
 
     def _keep(self, setting: Setting[Any], name: str, checked: Any) -> None:
@@ -223,7 +250,7 @@ class Settings(Options):
                 if value := self.env.get(name):
                     shown = f"{setting.name} (from ${name})"
                     checked = setting.checked(shown, value)
-                    _check_driver(self._defaults, shown, checked)
+                    self._check_allowed(self._defaults, setting.name, shown, checked)
                     self._keep(setting, setting.name, checked)
                     break
 
@@ -331,15 +358,6 @@ class Settings(Options):
             meaning = setting.doc.replace("|", "\\|")
             rows.append(f"| {names} | {default} | {env} | {meaning} |")
         return "\n".join(rows) + "\n"
-
-
-def _check_driver(defaults: Mapping[str, Any], name: str, value: Any) -> None:
-    """Refuse a broker whose scheme nobody knows; Faust 1.x leaves that for the start."""
-    if isinstance(value, BrokerURL) and not setting_defaults.is_late(defaults):
-        try:
-            value.check_scheme()
-        except ImproperlyConfigured as exc:
-            raise ImproperlyConfigured(f"setting {name}: {exc}") from None
 
 
 def _warn_of_old_name(defaults: Mapping[str, Any], name: str) -> None:

@@ -30,7 +30,7 @@ from faustc.engine.outbox import Outbox
 from faustc.engine.pump import pump
 from faustc.engine.sharing import Sharing
 from faustc.engine.tables import Kept, Tables, Unit
-from faustc.engine.transport import Transport
+from faustc.engine.transport import Doors, Transport
 from faustc.engine.watch import Watch, measure_lag
 from faustc.exceptions import (
     ConsumerNotStarted,
@@ -75,9 +75,12 @@ class Engine:
         on_rebalance: Callable[[], None] = lambda: None,
         on_slow_drain: OnSlowDrain | None = None,
         sensors: Sensors | None = None,
+        producing: Transport | None = None,
     ) -> None:
         self.name = name
         self.transport = transport
+        # Brokers of the same cluster may be reached by other addresses to send to.
+        self.producing = producing or transport
         self.options = options
         self.counters = counters
         self.assignment = Assignment(self._taken, on_slow_drain)
@@ -100,7 +103,7 @@ class Engine:
         self.mailboxes = Mailboxes(self._nursery, options.start_timeout_s)
         self.courier = Courier(self.start_producer, counters)
         self.declared = Declarations(
-            lambda: transport.create_admin(**options.admin), allowed=options.allow_declare
+            lambda: self.producing.create_admin(**options.admin), allowed=options.allow_declare
         )
         self._room = asyncio.Event()
         self._commit_now = asyncio.Event()
@@ -112,10 +115,11 @@ class Engine:
             partition_count=self.partition_count,
             let_in=self.assignment.open,
             on_full=self._commit_now.set,
+            delay_s=options.recovery_delay_s,
         )
         self._taken_since_commit = 0
         self._producer_lock = asyncio.Lock()
-        self._opened = False
+        self._doors = Doors(self.transport, self.producing)
         self.stopping = False
 
     def running_producer(self) -> Any:
@@ -139,24 +143,11 @@ class Engine:
                 if self.producer is None:
                     if self.stopping:
                         raise ProducerClosed(f"app {self.name} is stopped")
-                    await self._open_transport()
-                    producer = self.transport.create_producer(**self.options.producer)
+                    await self._doors.open()
+                    producer = self.producing.create_producer(**self.options.producer)
                     await producer.start(self.options.start_timeout_s)
                     self.producer = self.telling.producer(producer)
         return self.producer
-
-    async def _open_transport(self) -> None:
-        """Let a driver that has to prepare do so, before anything is made of it."""
-        opening = getattr(self.transport, "open", None)
-        if opening is not None and not self._opened:
-            await opening()
-            self._opened = True
-
-    async def _close_transport(self) -> None:
-        closing = getattr(self.transport, "close", None)
-        if closing is not None and self._opened:
-            self._opened = False
-            await closing()
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         """Run something for as long as the engine does; it must not fail."""
@@ -325,7 +316,7 @@ class Engine:
             await self.declared.stop()
             if self.producer is not None:
                 await self.producer.stop()
-            await self._close_transport()
+            await self._doors.close()
 
     async def abandon(self) -> None:
         """Close without committing: after a crash, what was in hand has to come again."""
@@ -342,7 +333,7 @@ class Engine:
                         await closing.stop()
                 except (FaustError, TimeoutError) as exc:
                     logger.warning("While closing after a crash: %r", exc)
-        await self._close_transport()
+        await self._doors.close()
 
     def partition_counts(self) -> dict[str, int | str]:
         """Return how many partitions each topic we read has, as far as that is known."""
@@ -477,7 +468,10 @@ class Engine:
 
     async def _watch(self) -> None:
         """Keep the lag up to date, and what the counters know of the last second."""
-        watch = Watch(self.assignment, self.counters, self.options.stuck_after_s)
+        options = self.options
+        watch = Watch(
+            self.assignment, self.counters, options.stuck_after_s, options.livelock_after_s
+        )
         while True:
             await self.measure_lag()
             self.sharing.tell_held(self.tables.held())

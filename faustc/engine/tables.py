@@ -91,7 +91,9 @@ class Tables:
         partition_count: Callable[[str], Awaitable[int]],
         let_in: Callable[[Collection[TopicPartition]], None],
         on_full: Callable[[], None],
+        delay_s: float = 0.0,
     ) -> None:
+        self._delay_s = delay_s
         self.tables: list[Kept] = []
         self.recovering = 0  # units that are being filled
         self._follower = follower
@@ -212,6 +214,8 @@ class Tables:
 
     async def _recover(self, units: Collection[Unit]) -> None:
         """Fill the tables of these units, and let their events in, each as soon as it is whole."""
+        if self._delay_s:
+            await asyncio.sleep(self._delay_s)
         progress = Progress()
         followings: list[Following] = []
         concerned: list[Kept] = []

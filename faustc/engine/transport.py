@@ -28,6 +28,7 @@ __all__ = [
     "DRIVERS",
     "Admin",
     "Consumer",
+    "Doors",
     "EmbeddedTransport",
     "KafkaTransport",
     "Producer",
@@ -135,6 +136,29 @@ class Transport(Protocol):
     def create_consumer(self, **options: Any) -> Consumer: ...
     def create_producer(self, **options: Any) -> Producer: ...
     def create_admin(self, **options: Any) -> Admin: ...
+
+
+class Doors:
+    """Opens the drivers that have something to prepare, before anything is made of them."""
+
+    def __init__(self, *transports: Transport) -> None:
+        self._transports = list({id(one): one for one in transports}.values())
+        self._open: list[Transport] = []
+
+    async def open(self) -> None:
+        """Open those that are not open."""
+        for transport in self._transports:
+            opening = getattr(transport, "open", None)
+            if opening is not None and transport not in self._open:
+                await opening()
+                self._open.append(transport)
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        while self._open:
+            closing = getattr(self._open.pop(), "close", None)
+            if closing is not None:
+                await closing()
 
 
 class KafkaTransport:

@@ -7,7 +7,7 @@ from typing import Any
 
 from faustc.engine.assignment import Assignment
 from faustc.engine.counters import Counters
-from faustc.engine.stuck import StuckWatch
+from faustc.engine.stuck import CommitWatch, StuckWatch
 
 __all__ = ["Watch", "measure_lag"]
 
@@ -15,10 +15,17 @@ __all__ = ["Watch", "measure_lag"]
 class Watch:
     """Notes in the counters what is known of batches; the running loop's clock is its own."""
 
-    def __init__(self, assignment: Assignment, counters: Counters, stuck_after_s: float) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        counters: Counters,
+        stuck_after_s: float,
+        livelock_after_s: float,
+    ) -> None:
         self._assignment = assignment
         self._counters = counters
         self._stuck = StuckWatch(stuck_after_s)
+        self._commits = CommitWatch(livelock_after_s)
         self._looked_at = asyncio.get_running_loop().time()
 
     def look(self, producer: Any = None) -> None:
@@ -26,6 +33,7 @@ class Watch:
         assignment, counters = self._assignment, self._counters
         now = asyncio.get_running_loop().time()
         counters.stuck = self._stuck.look(assignment, now)
+        self._commits.look(counters.committed, counters.lag, now)
         counters.send_latency.extend(getattr(producer, "take_latencies", list)())
         counters.send_errors = getattr(producer, "errors", 0)
         since_s, self._looked_at = now - self._looked_at, now
