@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from faustc.version import VERSION, __version__, version_info
+from faustc.version import VERSION, __version__, version_info, version_info_t
 
 if TYPE_CHECKING:
     from faustc.agents import Agent, current_agent
@@ -64,6 +64,7 @@ __all__ = [
     "current_event",
     "uuid",
     "version_info",
+    "version_info_t",
 ]
 
 # Where each public name lives; test_public_names holds this and the imports above together.

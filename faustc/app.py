@@ -186,7 +186,7 @@ class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: i
     @property
     def in_recovery(self) -> bool:
         """Whether tables are being filled from their changelogs."""
-        return False
+        return self.runner.in_recovery
 
     @property
     def in_transaction(self) -> bool:

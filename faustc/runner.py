@@ -151,6 +151,10 @@ class Runner:
     def rebalancing(self) -> bool:
         return self._engine is not None and self._engine.rebalancing
 
+    @property
+    def in_recovery(self) -> bool:
+        return self._engine is not None and self._engine.tables.recovering > 0
+
     def _moved(self) -> None:
         """Forget what lived on a loop that is gone."""
         if self._engine is not None:

@@ -70,7 +70,7 @@ class Service(Waits):
         }
 
     def __init__(self, *, beacon: Any = None, loop: Any = None) -> None:
-        self.beacon = beacon
+        self.beacon, self._given_loop = beacon, loop
         self.log = self.logger = logging.getLogger(type(self).__module__)
         self.crash_reason: BaseException | None = None
         self._state = State.INIT

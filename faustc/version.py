@@ -15,4 +15,5 @@ class VersionInfo(NamedTuple):
     micro: int
 
 
+version_info_t = VersionInfo  # Faust's name
 VERSION = version_info = VersionInfo(*(int(part) for part in __version__.split(".")))

@@ -33,6 +33,19 @@ class Waits:
     """Waiting, as part of Service."""
 
     _should_stop: asyncio.Event
+    _given_loop: Any = None
+
+    @property
+    def loop(self) -> Any:
+        """The loop that was given or set, else the running one: none is looked for before that.
+
+        Raises RuntimeError where none runs.
+        """
+        return asyncio.get_running_loop() if self._given_loop is None else self._given_loop
+
+    @loop.setter
+    def loop(self, loop: Any) -> None:
+        self._given_loop = loop
 
     @property
     def should_stop(self) -> bool:
