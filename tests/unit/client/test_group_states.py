@@ -241,7 +241,7 @@ async def join(coordinator: Coordinator) -> AsyncIterator[Callable[..., Any]]:
     await asyncio.gather(*(member.stop(1) for member in made))
 
 
-async def until(reached: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def until(reached: Callable[[], bool], timeout_s: float = 30.0) -> None:
     give_up_at = time.monotonic() + timeout_s
     while not reached():
         assert time.monotonic() < give_up_at, "not reached in time"

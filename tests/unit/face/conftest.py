@@ -38,7 +38,7 @@ async def make_app(mem: Cluster, tmp_path: Any) -> AsyncIterator[Callable[..., f
         await app.stop()
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
     """Wait until a condition holds, or fail."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - what is waited for sets no event

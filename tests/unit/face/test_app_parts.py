@@ -498,3 +498,18 @@ def test_no_warning_is_given_for_what_the_guide_has() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert faustc.App("a", commit_interval=1, client_id="b").conf.client_id == "b"
+
+
+async def test_a_service_may_have_an_app_belong_to_it(make_app: MakeApp) -> None:
+    app = make_app()
+
+    class Around(faustc.Service):
+        def on_init_dependencies(self) -> Any:
+            return [app]
+
+    around = Around()
+    await around.start()
+    assert app.started
+    await app.send("out", value=1)
+    await around.stop()
+    assert not app.started

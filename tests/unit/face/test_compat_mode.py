@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import types
 from datetime import timedelta
 from typing import Any
 
@@ -158,3 +160,21 @@ def test_a_cache_forgets_what_was_not_used_for_longest() -> None:
 
 async def test_a_done_future_is_done() -> None:
     assert await done_future(3) == 3
+
+
+def test_the_loop_may_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    from faustc.compat.mode import loop
+
+    installed = []
+    fake = types.ModuleType("uvloop")
+    vars(fake)["install"] = lambda: installed.append("uvloop")
+    monkeypatch.setitem(sys.modules, "uvloop", fake)
+    loop.use("aio")
+    assert installed == []
+    loop.use("uvloop")
+    assert installed == ["uvloop"]
+    monkeypatch.setitem(sys.modules, "uvloop", None)  # as if it were not installed
+    with pytest.raises(ImproperlyConfigured, match="not installed"):
+        loop.use("uvloop")
+    with pytest.raises(ImproperlyConfigured, match="eventlet"):
+        loop.use("eventlet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -94,6 +95,17 @@ def test_the_client_takes_all_that_it_is_told() -> None:
     Consumer(**options.consumer)
     Producer(**options.producer)
     Admin(**options.admin)
+
+
+def test_tls_is_asked_for_by_a_context() -> None:
+    context = ssl.create_default_context()
+    for options in (
+        engine_options(faustc.App("a", ssl_context=context).conf),
+        engine_options(faustc.App("a", broker_credentials=context).conf),
+    ):
+        for told in (options.consumer, options.producer, options.admin):
+            assert told["ssl_context"] is context
+    assert "ssl_context" not in engine_options(faustc.App("a").conf).consumer
 
 
 async def test_consumers_and_producers_may_have_brokers_of_their_own(make_app: MakeApp) -> None:
