@@ -37,6 +37,7 @@ SECTIONS = {
     "4": "Channels and topics",
     "5": "Streams",
     "6": "Events",
+    "7": "Tables",
     "8": "Models",
     "9": "Serialization",
     "10": "Tasks, timers, services",

@@ -1,0 +1,46 @@
+"""After a restart: nothing is in memory, all is on disk, and the changelog makes it whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from faustc.stores.folder import DataFolder
+from faustc.stores.registry import open_store, store_kind
+from faustc.testing.stores import changelog
+from faustc.types import TopicPartition
+
+TP = TopicPartition("app-orders-changelog", 0)
+RECORDS: list[tuple[bytes | None, bytes | None]] = [(b"%d" % (n % 7), b"%d" % n) for n in range(20)]
+STATE = {b"%d" % (n % 7): b"%d" % n for n in range(20)}
+
+
+def test_memory_is_filled_from_the_whole_changelog() -> None:
+    for _ in range(2):
+        store = open_store(store_kind("memory://"), "orders", TP, None)
+        assert store.position is None
+        assert store.load(changelog(RECORDS, per_batch=6)) == 20
+        assert (dict(store.items()), store.position) == (STATE, 20)
+        store.close()
+
+
+@pytest.mark.parametrize("url", ["rocksdb://", "rocksdict://", "rocksdb://?driver=rocksdict"])
+def test_what_is_on_disk_is_read_on_from_its_position(tmp_path: Path, url: str) -> None:
+    folder = DataFolder(tmp_path)
+    store = open_store(store_kind(url), "orders", TP, folder)
+    store.load(changelog(RECORDS[:12], per_batch=6))
+    store.close()
+    store = open_store(store_kind(url), "orders", TP, folder)
+    assert store.position == 12
+    store.load(changelog(RECORDS[12:], start=12))
+    store.write({b"new": b"1", b"0": None}, 22)
+    store.close()
+    store = open_store(store_kind(url), "orders", TP, folder)
+    expected = {**STATE, b"new": b"1"}
+    del expected[b"0"]
+    assert (dict(store.items()), store.position) == (expected, 22)
+    store.clear()
+    assert (len(store), store.position) == (0, None)
+    store.close()
+    folder.unlock()
