@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 
 LATER = {
     **dict.fromkeys(("Table", "Set", "SetTable", "GlobalTable", "SetGlobalTable"), "tables"),
-    **dict.fromkeys(("tables", "table_route"), "tables"),
-    **dict.fromkeys(("LiveCheck", "router", "assignor"), "this"),
+    "tables": "tables",
+    "LiveCheck": "this",
 }
 
 
@@ -167,6 +167,11 @@ class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: i
     @producer_transport.setter
     def producer_transport(self, transport: Transport) -> None:
         self.__dict__["_producer_transport"] = transport
+
+    @property
+    def assignor(self) -> Any:
+        """What the group gave this worker, and what it told it (see engine.sharing)."""
+        return self.runner.engine.sharing
 
     @property
     def rebalancing(self) -> bool:

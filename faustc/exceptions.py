@@ -20,6 +20,8 @@ Who is at fault is the first branch::
     ├── Skip                        raised by a processor: drop this event
     ├── RequestFailed               an agent raised while it worked on what it was asked
     ├── NoReply                     a request has no reply, and there will be none
+    ├── SameNode                    the worker that has a key is this one
+    ├── Unrouted                    no worker is known to have a key just now
     └── KafkaError                  the cluster, or the way to it
         ├── ConnectionLost          a socket was refused, cut or closed
         │   └── NoBrokersAvailable  no bootstrap server could be reached
@@ -88,6 +90,17 @@ class RequestFailed(FaustError):
 
 class NoReply(FaustError):
     """A request has no reply, and there will be none: the app stopped, or reply_expires passed."""
+
+
+class SameNode(FaustError):
+    """The worker that has a key is this one: raised by `app.router` instead of asking itself."""
+
+
+class Unrouted(FaustError, KeyError):
+    """No worker is known to have a key just now: the group rebalances, or nobody reads it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class DecodeError(FaustError):

@@ -71,7 +71,9 @@ def split_path(path: str, *, package: str | None = None) -> tuple[str, str]:
         module, _, attribute = name.rpartition(".")
         if not module:
             module, attribute = attribute, ""
-    if module == "faust" or module.startswith("faust."):
+    if module == "faust.app.router":
+        module = "faustc.web.router"
+    elif module == "faust" or module.startswith("faust."):
         module = "faustc" + module.removeprefix("faust")
     elif module in ("mode", "mode.supervisors") and attribute.endswith("Supervisor"):
         module = "faustc.supervisors"  # where Faust's settings look for them

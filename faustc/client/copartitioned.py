@@ -216,11 +216,11 @@ class _Sharing:
                 member: 0 if newest - position <= ACCEPTABLE_LAG else newest - position
                 for member, position in known.items()
             }
+        begun = {unit: max(known.values(), default=0) + 1 for unit, known in lags.items()}
         for member, units in self.following.items():
             for unit in units:
                 # It has only begun, or else it would say how far it is.
-                others = lags.setdefault(unit, {})
-                others.setdefault(member, max(others.values(), default=0) + 1)
+                lags.setdefault(unit, {}).setdefault(member, begun.get(unit, 1))
         return lags
 
     def _real(self, unit: TopicPartition) -> list[TopicPartition]:

@@ -48,6 +48,24 @@ class Sharing:
         self._target = NOTHING
         self._ours = NOTHING
 
+    # -- what is so now, by Faust's names -----------------------------------------------
+
+    def assigned_actives(self) -> frozenset[TopicPartition]:
+        """Return the partitions that are ours."""
+        return self._ours
+
+    def assigned_standbys(self) -> frozenset[TopicPartition]:
+        """Return the partitions whose tables we follow."""
+        return self.standbys
+
+    def is_active(self, tp: TopicPartition) -> bool:
+        """Say whether a partition is ours."""
+        return tp in self._ours
+
+    def is_standby(self, tp: TopicPartition) -> bool:
+        """Say whether we follow the tables of a partition."""
+        return tp in self.standbys
+
     # -- what we tell ------------------------------------------------------------------
 
     def keep_together(self, topics: Collection[str], standbys: int = 0) -> bool:

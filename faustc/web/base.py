@@ -62,9 +62,12 @@ class Web(Service):
 
     def _built_in(self) -> list[tuple[str, str]]:
         """Return our own pages: `/` says how the worker does, at length where statistics are on."""
-        if self.app.conf.web_stats_enabled:
-            return [("/", "faustc.web.apps.stats:blueprint")]
-        return [("/", "faustc.web.apps.production_index:blueprint")]
+        conf = self.app.conf
+        index = "stats" if conf.web_stats_enabled else "production_index"
+        pages = [("/", f"faustc.web.apps.{index}:blueprint")]
+        if conf.web_router_enabled:
+            pages.append(("/router", "faustc.web.apps.router:blueprint"))
+        return pages
 
     def init_server(self) -> None:
         """Register the blueprints, and tell the app."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from faustc.exceptions import ImproperlyConfigured
 from faustc.imports import plugin, symbol_by_name
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from faustc.web.views import View
 
 __all__ = ["Pages"]
+
+Fun = TypeVar("Fun", bound=Callable[..., Any])
 
 
 class Pages:
@@ -96,6 +98,64 @@ class Pages:
             return view
 
         return define
+
+    @property
+    def router(self) -> Any:
+        """Knows which worker has what (see faustc.web.router)."""
+        return self._made("_router", lambda: self.conf.Router(self))
+
+    @router.setter
+    def router(self, router: Any) -> None:
+        self.__dict__["_router"] = router
+
+    def table_route(
+        self,
+        table: Any,
+        shard_param: str | None = None,
+        *,
+        query_param: str | None = None,
+        match_info: str | None = None,
+        exact_key: str | None = None,
+    ) -> Callable[[Fun], Fun]:
+        """Let the decorated view be answered by the worker that has a key of a table.
+
+        The key is a parameter of the query, a part of the path in braces, or always the same;
+        shard_param is query_param by its old name. While no worker has it the answer is 503.
+        """
+        from faustc.web.router import routed
+
+        return routed(
+            lambda router, key, web, request: router.route_req(table.name, key, web, request),
+            lambda: table.key_type,
+            shard_param=shard_param,
+            query_param=query_param,
+            match_info=match_info,
+            exact_key=exact_key,
+        )
+
+    def topic_route(
+        self,
+        topic: Any,
+        shard_param: str | None = None,
+        *,
+        query_param: str | None = None,
+        match_info: str | None = None,
+        exact_key: str | None = None,
+    ) -> Callable[[Fun], Fun]:
+        """Let the decorated view be answered by the worker that reads a key of a topic.
+
+        See table_route.
+        """
+        from faustc.web.router import routed
+
+        return routed(
+            lambda router, key, web, request: router.route_topic_req(topic, key, web, request),
+            lambda: getattr(topic, "key_type", None),
+            shard_param=shard_param,
+            query_param=query_param,
+            match_info=match_info,
+            exact_key=exact_key,
+        )
 
     def on_webserver_init(self, web: Any) -> None:
         """Run when the web server is about to start; override it to add to `web`."""

@@ -222,6 +222,14 @@ class AiohttpWeb(Web):
         return next((a[1] for a in addresses if isinstance(a, tuple)), None)
 
     @property
+    def url(self) -> str:
+        """Where this worker's pages are for others: canonical_url if set, else host and port."""
+        said = super().url
+        if self.port is not None and said.endswith(":0"):
+            return f"{said.removesuffix(':0')}:{self.port}"
+        return said
+
+    @property
     def address(self) -> str:
         """Where it listens, for people: a URL, or unix:///path."""
         said = super().address
