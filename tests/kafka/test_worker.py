@@ -142,8 +142,8 @@ async def block(stream):
     assert worker.process.poll() is None
     began = time.monotonic()
     worker.process.send_signal(signal.SIGTERM)
-    assert worker.wait(5) == 128 + signal.SIGTERM
-    assert time.monotonic() - began < 2
+    assert worker.wait(30) == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 20
 
 
 async def test_a_crash_is_one_readable_error_and_exit_code_1(

@@ -204,7 +204,7 @@ async def test_a_failed_partition_does_not_keep_others_from_being_read():
             got, errors = [], 0
             for n in range(5):
                 server.append(T1, b"%d" % n)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while len(got) < 5 or not errors:
                     try:
                         for messages in (

@@ -146,7 +146,7 @@ class WireServer:
         }
 
 
-async def until(condition: Callable[[], object], within_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], within_s: float = 30.0) -> None:
     """Wait for something that has no event to wait for."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110

@@ -208,7 +208,7 @@ async def test_actors_that_share_a_reader_share_its_messages() -> None:
 
     actors = [asyncio.ensure_future(actor()) for _ in range(3)]
     assignment.put(A0, [Batch(0, 10), Batch(10, 10)])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(seen) < 20:  # noqa: ASYNC110
             await asyncio.sleep(0)
     assert await assignment.drained(None, 1)

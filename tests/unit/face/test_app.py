@@ -348,7 +348,7 @@ async def test_revoked_events_are_finished_committed_and_then_gone(
     await asyncio.sleep(0.05)
     assert not revoking.done()  # it waits for the event in hand
     hold.set()
-    await asyncio.wait_for(revoking, 5)
+    await asyncio.wait_for(revoking, 30)
     assert mem.position("app", "orders") == 3
     await asyncio.sleep(0.05)
     assert begun == [0, 1, 2]  # I8: nothing of it reaches user code any more
@@ -552,7 +552,7 @@ async def test_a_stream_that_nobody_holds_lets_go(mem: Cluster, make_app: MakeAp
     reading = asyncio.ensure_future(look_at_one())
     await until(lambda: len(app.topics) == 1)
     await app.send("orders", value=1)
-    await asyncio.wait_for(reading, 5)
+    await asyncio.wait_for(reading, 30)
     gc.collect()
     await until(lambda: len(app.topics) == 0)
 

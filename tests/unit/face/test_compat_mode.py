@@ -105,7 +105,7 @@ async def test_an_exception_overtakes_what_is_queued() -> None:
     await asyncio.sleep(0)
     await queue.throw(KeyError("awake"))
     with pytest.raises(KeyError, match="awake"):
-        await asyncio.wait_for(reader, 5.0)
+        await asyncio.wait_for(reader, 30)
 
 
 async def test_signals_call_who_connected_for_the_sender() -> None:

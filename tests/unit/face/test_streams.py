@@ -268,7 +268,7 @@ async def test_a_stream_outside_of_agents_reads_and_lets_go(
     await until(lambda: len(app.topics) == 2)
     for number in range(30):
         await app.send("orders", value=number)
-    await asyncio.wait_for(reading, 5)
+    await asyncio.wait_for(reading, 30)
     assert len(seen) == 2
     # A stream that is left holds back nobody once it is stopped.
     await stream.stop()
@@ -320,7 +320,7 @@ async def test_a_stream_may_be_left_and_taken_up_again(mem: Cluster, make_app: M
     reading = asyncio.ensure_future(anext(aiter(stream)))
     await until(lambda: mem.position("app", "orders") == 4)
     await app.send("orders", value=4)
-    assert await asyncio.wait_for(reading, 5) == 4
+    assert await asyncio.wait_for(reading, 30) == 4
 
 
 async def test_a_stream_before_the_start_says_so(make_app: MakeApp) -> None:
