@@ -53,9 +53,10 @@ class Store(ABC):
 
     @abstractmethod
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Iterate over all pairs, in any order; a write ends the iteration with an error or not.
+        """Iterate over all pairs as they are when it begins, in any order.
 
-        It may be left before its end. One that is alive at `close` does no harm, nor need it go on.
+        Writes do not disturb it, and it may be left before its end. One that is alive at
+        `close` does no harm, nor need it go on.
         """
 
     @abstractmethod
@@ -72,7 +73,7 @@ class Store(ABC):
 
     @abstractmethod
     def clear(self) -> None:
-        """Forget everything, the position included."""
+        """Forget everything, position and topic_id included."""
 
     def load(self, batches: Iterable[Any]) -> int:
         """Take records of the changelog as they were fetched; return how many.

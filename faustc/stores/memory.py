@@ -21,6 +21,8 @@ class MemoryStore(Store):
         if options:
             raise ImproperlyConfigured(f"memory:// takes no options, not {', '.join(options)}")
         self._data: dict[bytes, bytes] = {}
+        #: One for each iteration that is under way over this very dictionary.
+        self._readers: set[object] = set()
         self._position: int | None = None
 
     @property
@@ -31,13 +33,18 @@ class MemoryStore(Store):
         return self._data.get(key)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        return iter(self._data.items())
+        reader, readers = object(), self._readers
+        readers.add(reader)
+        try:
+            yield from self._data.items()
+        finally:
+            readers.remove(reader)
 
     def __len__(self) -> int:
         return len(self._data)
 
     def write(self, changes: Changes, position: int) -> None:
-        data = self._data
+        data = self._writable()
         for key, value in changes.items():
             if value is None:
                 data.pop(key, None)
@@ -45,17 +52,22 @@ class MemoryStore(Store):
                 data[key] = value
         self._position = position
 
-    def clear(self) -> None:
-        self._data.clear()
-        self._position = None
-
     def load(self, batches: Iterable[Any]) -> int:
-        data, count = self._data, 0
+        data, count = self._writable(), 0
         for batch in batches:
             count += apply_batch(batch, data)
             self._position = batch.next_offset
         return count
 
+    def clear(self) -> None:
+        self._data, self._readers = {}, set()
+        self._position = self.topic_id = None
+
     def close(self) -> None:
-        # A new one, not emptied: who still iterates over the old one must not fail.
-        self._data = {}
+        self.clear()
+
+    def _writable(self) -> dict[bytes, bytes]:
+        """Return what may be written to: iterations under way keep what they began with."""
+        if self._readers:
+            self._data, self._readers = self._data.copy(), set()
+        return self._data

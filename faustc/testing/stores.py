@@ -167,6 +167,7 @@ class StoreTests:
         store.topic_id = "of another changelog"
         store.clear()
         assert (store.position, len(store), store.get(b"1")) == (None, 0, None)
+        assert not store.topic_id
         assert list(store.items()) == []
         store.write({b"a": b"2"}, 1)
         assert dict(store.items()) == {b"a": b"2"}
@@ -187,6 +188,20 @@ class StoreTests:
         del left
         store.write({b"0": b"2"}, 11)
         assert len(dict(store.items())) == 10
+
+    def test_writes_do_not_disturb_an_iteration(self, store: Store) -> None:
+        """User code may await between two pairs, and a commit may come then."""
+        before = {b"%d" % n: b"1" for n in range(1000)}
+        store.write(before, 1000)
+        pairs = store.items()
+        seen = dict([next(pairs)])
+        store.write({b"%d" % n: None for n in range(0, 1000, 2)} | {b"new": b"2"}, 1501)
+        store.load(changelog([(b"1", b"3"), (b"newer", b"4")], start=1501))
+        for key, value in pairs:
+            seen[key] = value
+        assert seen == before
+        after = {b"%d" % n: b"1" for n in range(1, 1000, 2)}
+        assert dict(store.items()) == after | {b"1": b"3", b"new": b"2", b"newer": b"4"}
 
     def test_a_store_is_closed_with_an_iteration_in_it(self, folder: Path) -> None:
         store = self._opened(folder)

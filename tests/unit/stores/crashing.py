@@ -1,14 +1,15 @@
 """A child process that writes to a store, for ever: its parent kills it.
 
-`python -m tests.unit.stores.crashing CLASS FOLDER write|load [N]` goes on where the store is, and
-with N it kills itself once it has written so many batches of the database. The
-change at offset n sets key n % KEYS to the text of n, so that what a store holds says which
-changes it has seen; every seventh change deletes instead.
+`python -m tests.unit.stores.crashing CLASS FOLDER write|load|full [N]` goes on where the store is
+(full: on a disk that has no room after a while), and with N it kills itself once it has written
+so many batches of the database. The change at offset n sets key n % KEYS to the text of n, so
+that what a store holds says which changes it has seen; every seventh change deletes instead.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterable
@@ -56,14 +57,22 @@ def die_after(store: DurableStore, batches: int) -> None:
     store._write_batch = counted  # type: ignore[method-assign]
 
 
+def run_out_of_space(limit_bytes: int) -> None:
+    """Let no file grow beyond a limit: writing fails then, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+
 def main(store_class: type[DurableStore], folder: Path, how: str, batches: int = 0) -> None:
     store = store_class(TP, folder, {})
+    if how == "full":
+        run_out_of_space(300_000)
     die_after(store, batches)
     position = store.position or 0
     print("open", flush=True)
     while True:
         changes = [change(offset) for offset in range(position, position + CHANGES)]
-        if how == "write":
+        if how != "load":
             store.write(dict(changes), position + CHANGES)
         else:
             store.load(changelog(changes, start=position, per_batch=400))

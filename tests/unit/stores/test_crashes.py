@@ -48,6 +48,23 @@ def test_killed_between_any_two_batches_of_the_database(
         assert ahead == {True, False}, "some of them were in the middle of a write"
 
 
+@drivers
+def test_a_full_disk_is_no_damage(tmp_path: Path, path: str) -> None:
+    folder = tmp_path / "store"
+    command = [sys.executable, "-m", "tests.unit.stores.crashing", path, str(folder), "full"]
+    done = subprocess.run(
+        command, capture_output=True, cwd=ROOT, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "StoreError: the store" in done.stderr
+    assert "cannot write" in done.stderr
+    told = done.stdout.split()
+    confirmed = int(told[-1]) if len(told) > 1 else 0
+    assert confirmed > 0
+    recover(folder, path, confirmed)
+    assert [p.name for p in tmp_path.iterdir()] == ["store"], "nothing was set aside"
+
+
 def run_and_kill(folder: Path, path: str, how: str, *, rounds: int = 0, batches: int = 0) -> int:
     """Let a child write until it is dead, and return the position that it had told before.
 
