@@ -87,6 +87,15 @@ class Assigned:
         cursor = self._cursor(partition)
         return cursor.highwater if cursor.highwater >= 0 else None
 
+    def topic_id(self, topic: str) -> str | None:
+        """Return the id that the cluster gave a topic, in hex; None where it is not known.
+
+        It is another one after the topic was deleted and created again. Brokers before 2.8
+        have none, and nobody knows one before the topic was asked about.
+        """
+        known = self._running.cluster.topic_id(topic)
+        return known.hex() if any(known) else None
+
     async def beginning_offsets(
         self, partitions: Iterable[TopicPartition]
     ) -> dict[TopicPartition, int]:

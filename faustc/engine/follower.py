@@ -86,7 +86,7 @@ class Follower:
                 following.stays = stays
                 following.caught_up.clear()
             for tp, shard in new.items():
-                start = _start_of(shard, first[tp], ends[tp])
+                start = _start_of(shard, first[tp], ends[tp], consumer.topic_id(tp.topic))
                 self._followed[tp] = Following(shard, start, ends[tp], stays)
             consumer.assign(self._followed)
             for tp in new:
@@ -174,18 +174,23 @@ class Follower:
             self.forget(done)
 
 
-def _start_of(shard: Shard, first: int, end: int) -> int:
-    """Return where to begin with a changelog that goes from first to end."""
-    position = shard.store.position
-    if position is not None and not first <= position <= end:
-        why = (
-            f"is ahead of its changelog, which ends at {end}"
-            if position > end
-            else f"was left behind by its changelog, which begins at {first} now"
-        )
+def _start_of(shard: Shard, first: int, end: int, topic_id: str | None) -> int:
+    """Return where to begin with a changelog that goes from first to end; empty what is not its."""
+    store = shard.store
+    position, known_id = store.position, store.topic_id
+    why = None
+    if position is not None and known_id is not None and topic_id not in (known_id, None):
+        why = "is of a changelog that was deleted, and created again"
+    elif position is not None and position > end:
+        why = f"is ahead of its changelog, which ends at {end}"
+    elif position is not None and position < first:
+        why = f"was left behind by its changelog, which begins at {first} now"
+    if why is not None:
         logger.warning(
             "The store of %s/%d (offset %d) %s: it is filled anew", *shard.tp, position, why
         )
         shard.clear()
         position = None
+    if topic_id is not None:
+        store.topic_id = topic_id
     return first if position is None else position

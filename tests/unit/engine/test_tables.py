@@ -206,6 +206,32 @@ async def test_a_store_ahead_of_its_changelog_is_filled_anew(
     assert "ahead of its changelog" in caplog.text
 
 
+async def test_a_store_of_a_changelog_that_was_made_again_is_filled_anew(
+    broker: MemoryBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its position says nothing: the new one may be longer than the old one was."""
+    async with counting_app(Counts()).test_context(broker=broker) as test:
+        for _ in range(3):
+            await test.send("words", key=b"a", value=b"a")
+        await test.settled()
+
+    class Another(Counts):
+        def open_store(self, tp: TopicPartition) -> MemoryStore:
+            store = super().open_store(tp)
+            store.write({b"never": b"1"}, 0)
+            store.topic_id = "of the one before"
+            return store
+
+    table = Another()
+    async with counting_app(table).test_context(broker=broker) as test:
+        await test.settled()
+        held = [pair for shard in table.shards.values() for pair in shard.items()]
+        assert held == [(b"a", b"3")]
+        assert len({store.topic_id for store in table.stores}) == 1
+        assert table.stores[0].topic_id not in (None, "of the one before")
+    assert "deleted, and created again" in caplog.text
+
+
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEB_PORT", "0")
