@@ -46,13 +46,18 @@ class Stats(Numbers):
 
 @blueprint.route("/assignment/", name="assignment")
 class Assignment(View):
-    """The partitions that this worker reads, by topic."""
+    """The partitions that this worker reads, by topic; and those whose tables it follows."""
 
     async def get(self, request: Any) -> Any:
-        actives: dict[str, list[int]] = {}
-        for topic, partition in sorted(self.app.runner.engine.assignment.partitions):
-            actives.setdefault(topic, []).append(partition)
-        return self.json({"actives": actives, "standbys": {}})
+        engine = self.app.runner.engine
+        found: dict[str, dict[str, list[int]]] = {"actives": {}, "standbys": {}}
+        for kind, some in (
+            ("actives", engine.assignment.partitions),
+            ("standbys", engine.sharing.standbys),
+        ):
+            for topic, partition in sorted(some):
+                found[kind].setdefault(topic, []).append(partition)
+        return self.json(found)
 
 
 # -- the page ----------------------------------------------------------------------------

@@ -116,6 +116,14 @@ def owner_of(apps: dict[str, faustc.App], topic: str, partition: int) -> str:
     return name
 
 
+def listed_by(app: faustc.App) -> dict[str, dict[str, list[int]]]:
+    """Return what a worker knows of who has the one table."""
+    listed: dict[str, dict[str, list[int]]] = app.router.table_metadata("totals")
+    for url, has in app.router.tables_metadata().items():
+        assert has["t-totals-changelog"] == listed[url]["t-totals-changelog"]
+    return listed
+
+
 async def test_any_worker_answers_for_any_key(workers: dict[str, faustc.App], ask: Ask) -> None:
     answered = set()
     for n in range(12):
@@ -134,6 +142,8 @@ async def test_any_worker_answers_for_any_key(workers: dict[str, faustc.App], as
             assert str(app.router.external_topic_key_store("orders", key)) == (
                 workers[owner].web.url
             )
+        mine = {url: has["t-totals-changelog"] for url, has in listed_by(app).items()}
+        assert partition_of(key) in mine[workers[owner].web.url]
     assert len(answered) == 3
 
 
@@ -196,6 +206,20 @@ def a_key_of_another(workers: dict[str, faustc.App], name: str) -> str:
     """Return a key that another worker has."""
     keys = (f"k{n}" for n in range(100))
     return next(key for key in keys if owner_of(workers, "orders", partition_of(key)) != name)
+
+
+async def test_a_worker_says_what_it_has_and_what_it_follows(ask: Ask) -> None:
+    apps = [make_worker(f"w{n}", debug=True) for n in range(2)]
+    async with MemoryBroker() as broker, AsyncExitStack() as stack:
+        with virtual_time():
+            for app in apps:
+                await stack.enter_async_context(app.test_context(broker=broker))
+            await asyncio.sleep(120)
+        first, second = [await (await ask(app, "GET", "/assignment/")).json() for app in apps]
+    assert sorted([*first["actives"]["orders"], *second["actives"]["orders"]]) == list(range(6))
+    # By the first of the topics that go together.
+    assert first["standbys"] == {"numbers": second["actives"]["numbers"]}
+    assert second["standbys"] == {"numbers": first["actives"]["numbers"]}
 
 
 async def test_what_was_passed_on_is_not_passed_on_again(
