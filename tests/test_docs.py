@@ -13,6 +13,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 # Each with how many tests it has, at least.
 CHAPTERS = {
     "agents.md": 1,
+    "assignment.md": 1,
     "testing.md": 9,
     "models.md": 5,
     "calling-agents.md": 9,
