@@ -7,6 +7,8 @@ from pathlib import Path
 
 from faustc.cli.base import CommandLineError
 from faustc.cli.command import AppCommand
+from faustc.exceptions import DataFolderInUse
+from faustc.stores.folder import DataFolder
 
 __all__ = ["clean_versions", "reset"]
 
@@ -19,9 +21,18 @@ class Reset(AppCommand):
 
     async def run(self) -> None:
         folder = self.app.conf.tabledir
-        if folder.is_dir():
+        if not folder.is_dir():
+            return
+        held = DataFolder(folder)
+        try:
+            held.lock_now()
+        except DataFolderInUse as exc:
+            raise CommandLineError(str(exc)) from exc
+        try:
             self.say(f"Removing the local state of tables, {folder}...")
             remove(folder)
+        finally:
+            held.unlock()
 
 
 class CleanVersions(AppCommand):

@@ -73,6 +73,11 @@ class DataFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             fd = try_flock(lock)
+            while fd is not None and not _is_at(fd, lock):
+                # Deleted between our opening and our locking it: nobody else will see this one.
+                os.close(fd)
+                self.path.mkdir(parents=True, exist_ok=True)
+                fd = try_flock(lock)
         except OSError as exc:
             raise ImproperlyConfigured(
                 f"tables cannot be kept in {self.path} ({exc.strerror}): set tabledir, or "
@@ -123,3 +128,11 @@ class DataFolder:
             pid=pid,
             host=host,
         )
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """Say whether the file that is open is the one that is found by a path."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False

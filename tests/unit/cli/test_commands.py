@@ -15,6 +15,7 @@ import pytest
 
 import faustc
 from faustc.cli import AppCommand, Command, argument, call_command, option
+from faustc.stores.folder import DataFolder
 from tests.memory_transport import cluster
 
 Run = Callable[..., tuple[int, str, str]]
@@ -116,6 +117,19 @@ def test_reset_deletes_the_state_of_tables_and_no_more(run: Run, app: faustc.App
     assert not tables.exists()
     assert kept.exists()
     assert run("reset")[:2] == (0, "")
+
+
+def test_reset_leaves_a_worker_its_tables(run: Run, app: faustc.App) -> None:
+    folder = DataFolder(app.conf.tabledir)
+    folder.lock_now()
+    code, _, err = run("reset")
+    assert code == 2
+    assert f"pid {os.getpid()}" in err
+    assert len(err.splitlines()) == 1
+    assert app.conf.tabledir.exists()
+    folder.unlock()
+    assert run("reset")[0] == 0
+    assert not app.conf.tabledir.exists()
 
 
 def test_clean_versions_deletes_the_folders_of_older_ones(run: Run, app: faustc.App) -> None:

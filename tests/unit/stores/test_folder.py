@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from faustc.exceptions import DataFolderInUse, ImproperlyConfigured
+from faustc.flock import try_flock
 from faustc.stores.folder import DataFolder
 
 HOLD = """
@@ -96,6 +98,27 @@ def test_a_place_that_cannot_be_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ImproperlyConfigured, match="tabledir"):
         DataFolder(tmp_path / "file" / "tables").lock_now()
+
+
+def test_a_lock_on_a_file_that_was_deleted_meanwhile_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`faustc reset` deletes the folder, the lock that it holds included."""
+    folder, locks = DataFolder(tmp_path / "tables"), []
+
+    def locked_late(path: Path) -> int | None:
+        fd = try_flock(path)
+        if not locks:
+            shutil.rmtree(path.parent)  # after it was opened, before it was locked
+        locks.append(fd)
+        return fd
+
+    monkeypatch.setattr("faustc.stores.folder.try_flock", locked_late)
+    folder.lock_now()
+    assert len(locks) == 2
+    with pytest.raises(DataFolderInUse):
+        DataFolder(tmp_path / "tables").lock_now()
+    folder.unlock()
 
 
 def test_nothing_is_made_before_it_is_locked(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from faustc._native.message import Message
+from faustc.client.cursors import FetchedBatch
 from faustc.stores.folder import DataFolder
 from faustc.stores.registry import open_store, store_kind
 from faustc.testing.stores import changelog
@@ -23,6 +25,24 @@ def test_memory_is_filled_from_the_whole_changelog() -> None:
         assert store.load(changelog(RECORDS, per_batch=6)) == 20
         assert (dict(store.items()), store.position) == (STATE, 20)
         store.close()
+
+
+class NoMessages(FetchedBatch):
+    """A batch whose records nobody may make messages of."""
+
+    def messages(self) -> list[Message]:
+        raise AssertionError("recovery makes no messages")
+
+
+@pytest.mark.parametrize("url", ["memory://", "rocksdb://", "rocksdict://"])
+def test_recovery_makes_no_messages(tmp_path: Path, url: str) -> None:
+    folder = DataFolder(tmp_path)
+    store = open_store(store_kind(url), "orders", TP, folder)
+    batches = [NoMessages(one.batch, one.start_offset) for one in changelog(RECORDS)]
+    assert store.load(batches) == 20
+    assert dict(store.items()) == STATE
+    store.close()
+    folder.unlock()
 
 
 @pytest.mark.parametrize("url", ["rocksdb://", "rocksdict://", "rocksdb://?driver=rocksdict"])
