@@ -306,10 +306,16 @@ class Membership:
     def _take(self, joined: Joined, assigned: Assignment) -> None:
         target = frozenset(assigned.partitions)
         out_of_date = None
+        if self._terms.group_instance_id is not None:
+            # It may be back, subscribed to less, and be given what its former self had (KIP-345).
+            strange = {tp for tp in target if tp.topic not in self.topics}
+            if strange:
+                target -= strange
+                out_of_date = "given topics that are not subscribed to"
         assignor = self._assignors.get(joined.protocol)
         if assignor is not None:
             share = assigned._replace(partitions=tuple(sorted(target)))
-            out_of_date = assignor.assigned(share, joined.generation)
+            out_of_date = assignor.assigned(share, joined.generation) or out_of_date
         logger.info(
             "%s: generation %d%s, %s: %s",
             self._standing.label,
@@ -320,10 +326,6 @@ class Membership:
         )
         self.holdings.give(target)
         self._look_at(self._client.cluster)  # as it was when the answer was on its way
-        is_static = self._terms.group_instance_id is not None
-        if is_static and any(tp.topic not in self.topics for tp in target):
-            # It came back subscribed to less, and was given what its former self had (KIP-345).
-            out_of_date = out_of_date or "given topics that are not subscribed to"
         if out_of_date is not None:
             self._ask_rejoin(out_of_date)
 
