@@ -14,6 +14,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 CHAPTERS = {
     "agents.md": 1,
     "assignment.md": 1,
+    "embedding.md": 1,
     "testing.md": 9,
     "models.md": 5,
     "calling-agents.md": 9,

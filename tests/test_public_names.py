@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -43,19 +42,15 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = faustc.Tabel  # type: ignore[attr-defined]
 
 
-def test_importing_is_quick_and_leaves_heavy_things_alone() -> None:
+def test_importing_leaves_heavy_things_alone() -> None:
     code = (
-        "import sys, time; t = time.perf_counter(); import faustc; d = time.perf_counter() - t; "
-        "heavy = {'kafka', 'click', 'rich', 'asyncio'} & set(sys.modules); print(d, heavy or '')"
+        "import sys; import faustc; "
+        "print(*{'kafka', 'click', 'rich', 'asyncio', 'aiohttp'} & set(sys.modules))"
     )
-    times = []
-    for _ in range(5):
-        out = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-        ).stdout.split(maxsplit=1)
-        times.append(float(out[0]))
-        assert out[1:] == [], f"import faustc imports {out[1:]}"
-    assert statistics.median(times) < 0.150
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.split()
+    assert out == [], f"import faustc imports {out}"
 
 
 def test_an_app_is_made_without_the_client() -> None:

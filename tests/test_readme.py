@@ -76,13 +76,15 @@ def test_the_import_named_by_the_readme_is_this_package() -> None:
     assert faustc.App.__module__ == "faustc.app"
 
 
-def test_importing_it_costs_less_than_150_ms() -> None:
-    # The best of five: the promise is about our work, not about a busy machine.
-    timed = (
-        "import time; t = time.perf_counter(); import faustc; faustc.App; "
-        "print(time.perf_counter() - t)"
-    )
-    taken = [
-        float(subprocess.check_output([sys.executable, "-c", timed], timeout=60)) for _ in range(5)
-    ]
-    assert min(taken) < 0.150
+def seconds_for(imports: str) -> float:
+    code = f"import time; t = time.perf_counter(); {imports}; print(time.perf_counter() - t)"
+    return float(subprocess.check_output([sys.executable, "-c", code], timeout=120))
+
+
+def test_importing_it_costs_little() -> None:
+    # 150 ms on a machine that imports these in 50: most of them it needs as well. The best of
+    # some, by turns: the promise is about our work, not about a busy machine.
+    theirs = "import asyncio, ssl, json, decimal, inspect, subprocess, zoneinfo, gzip, uuid, pickle"
+    taken = [(seconds_for("import faustc; faustc.App"), seconds_for(theirs)) for _ in range(7)]
+    ours, floor = map(min, zip(*taken, strict=True))
+    assert ours < 5 * floor
