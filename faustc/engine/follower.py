@@ -71,7 +71,8 @@ class Follower:
     async def follow(self, shards: Iterable[Shard], *, stays: bool) -> list[Following]:
         """Begin to fill shards from where their stores are; one that is followed already goes on.
 
-        Without `stays` a shard is let go of once it has caught up. A store that is ahead of
+        Without `stays` a shard is let go of once it has caught up; one that is closed meanwhile
+        is left out. A store that is ahead of
         its changelog, or that the changelog has left behind, is emptied, and filled anew.
         """
         async with self._lock:
@@ -81,17 +82,21 @@ class Follower:
             first = await consumer.beginning_offsets(new)
             ends = await consumer.high_watermarks([*new, *known])
             for tp, following in known.items():
+                if following.shard.closed:
+                    continue
                 # Counted from now: whoever asks wants what is there now.
                 following.end = max(following.end, ends[tp])
                 following.stays = stays
                 following.caught_up.clear()
+            # Some may have been closed while we asked.
+            new = {tp: shard for tp, shard in new.items() if not shard.closed}
             for tp, shard in new.items():
                 start = _start_of(shard, first[tp], ends[tp], consumer.topic_id(tp.topic))
                 self._followed[tp] = Following(shard, start, ends[tp], stays)
             consumer.assign(self._followed)
             for tp in new:
                 consumer.seek(tp, self._followed[tp].start)
-            found = [self._followed[shard.tp] for shard in shards]
+            found = [self._followed[shard.tp] for shard in shards if shard.tp in self._followed]
             self._look()
             self._wakeup.set()
             return found
