@@ -264,13 +264,13 @@ cdef class Batch:
         cdef const uint8_t *data
         cdef char *room
         cdef Py_ssize_t before = PyBytes_GET_SIZE(prefix)
-        cdef int32_t i, seen = 0
+        cdef int32_t _i, seen = 0
         if self.attributes & CONTROL_BIT:
             return 0
         origin = self.checked()
         data = <const uint8_t *>PyBytes_AS_STRING(origin.data)
         cursor_init(&c, data, PyBytes_GET_SIZE(origin.data))
-        for i in range(self.count):
+        for _i in range(self.count):
             read_record(&c, &r)
             if self.base_offset + r.offset_delta < start_offset:
                 continue
@@ -282,7 +282,9 @@ cdef class Batch:
             memcpy(room, PyBytes_AS_STRING(prefix), before)
             memcpy(room + before, data + r.key_at, r.key_size)
             if r.value_size >= 0:
-                target[key] = PyBytes_FromStringAndSize(<const char *>data + r.value_at, r.value_size)
+                target[key] = PyBytes_FromStringAndSize(
+                    <const char *>data + r.value_at, r.value_size
+                )
             elif keep_deleted:
                 target[key] = None
             else:
