@@ -70,7 +70,7 @@ format: build   ## format the Python code
 
 types: build    ## strict mypy, and the .pyi files against the extensions
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest --ignore-missing-stub faustc._native
+	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml --ignore-missing-stub faustc._native
 
 bench: build    ## measure faustc beside its peers on a real Kafka (about ten minutes)
 	$(BIN)/python -m benchmarks

@@ -282,9 +282,8 @@ cdef class Batch:
             memcpy(room, PyBytes_AS_STRING(prefix), before)
             memcpy(room + before, data + r.key_at, r.key_size)
             if r.value_size >= 0:
-                target[key] = PyBytes_FromStringAndSize(
-                    <const char *>data + r.value_at, r.value_size
-                )
+                room = <char *>data + r.value_at
+                target[key] = PyBytes_FromStringAndSize(room, r.value_size)
             elif keep_deleted:
                 target[key] = None
             else:
