@@ -84,6 +84,16 @@ async def test_the_wait_is_bounded(tmp_path: Path) -> None:
     second.unlock()
 
 
+def test_the_name_of_an_owner_before_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text('{"pid": 1, "host": "of the one before, with a long name"}' * 9)
+    first = DataFolder(tmp_path)
+    first.lock_now()
+    with pytest.raises(DataFolderInUse) as caught:
+        DataFolder(tmp_path).lock_now()
+    assert (caught.value.pid, caught.value.host) == (os.getpid(), socket.gethostname())
+    first.unlock()
+
+
 def test_an_owner_that_left_no_name(tmp_path: Path) -> None:
     first = DataFolder(tmp_path)
     first.lock_now()

@@ -8,8 +8,11 @@ import pytest
 
 from faustc._native.message import Message
 from faustc.client.cursors import FetchedBatch
+from faustc.stores.durable import DurableStore
 from faustc.stores.folder import DataFolder
 from faustc.stores.registry import open_store, store_kind
+from faustc.stores.rocksdb import RocksDBStore
+from faustc.stores.rocksdict import RocksDictStore
 from faustc.testing.stores import changelog
 from faustc.types import TopicPartition
 
@@ -25,6 +28,29 @@ def test_memory_is_filled_from_the_whole_changelog() -> None:
         assert store.load(changelog(RECORDS, per_batch=6)) == 20
         assert (dict(store.items()), store.position) == (STATE, 20)
         store.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "batches"),
+    [
+        ({b"%d" % n: b"1" for n in range(2500)}, 3),
+        ({b"%d" % n: b"x" * (2 << 20) for n in range(4)}, 5),
+    ],
+    ids=["many", "large"],
+)
+@pytest.mark.parametrize("kind", [RocksDBStore, RocksDictStore])
+def test_large_changes_take_several_batches_of_the_database(
+    tmp_path: Path, kind: type[DurableStore], changes: dict[bytes, bytes], batches: int
+) -> None:
+    """A binding holds the GIL while it writes one: heartbeats and other threads get their turn."""
+    store = kind(TP, tmp_path / "store", {})
+    written = []
+    write = store._write_batch
+    store._write_batch = lambda rest: written.append(1) or write(rest)  # type: ignore[method-assign,func-returns-value]
+    store.write(changes, 9)
+    assert len(written) == batches
+    assert (dict(store.items()), store.position) == (changes, 9)
+    store.close()
 
 
 class NoMessages(FetchedBatch):
