@@ -296,11 +296,9 @@ class Runner:
 
     def _told_address(self) -> str:
         """Return where others reach our pages; empty if there is no such place."""
-        app = self.app
-        if app.serves_web and app.conf.web_enabled:
-            url: str = app.web.url
-            return url
-        return app.web.url if app.conf.is_set("canonical_url") else ""
+        app, conf = self.app, self.app.conf
+        listens = app.serves_web and conf.web_enabled and conf.web_transport.scheme != "unix"
+        return str(app.web.url) if listens or conf.is_set("canonical_url") else ""
 
     def facts(self) -> list[tuple[str, str]]:
         """Describe the running app for the table that a worker prints."""

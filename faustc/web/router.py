@@ -70,7 +70,7 @@ class Router:
 
     def tables_metadata(self) -> Hosts:
         """Return what each worker has of all tables, as partitions of their changelogs."""
-        return self._tables_by_host(self.app.tables.values())
+        return self._tables_by_host(self._tables.values())
 
     def external_topics_metadata(self) -> Hosts:
         """Return what each worker reads."""
@@ -85,8 +85,12 @@ class Router:
         addresses: Mapping[str, frozenset[TopicPartition]] = self._sharing.addresses
         return addresses
 
+    @property
+    def _tables(self) -> Mapping[str, Any]:
+        return getattr(self.app, "tables", None) or {}
+
     def _table(self, name: str) -> Any:
-        tables = self.app.tables
+        tables = self._tables
         if name not in tables:
             raise LookupError(f"there is no table {name!r}{did_you_mean(name, tables)}")
         return tables[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from faustc.exceptions import Unrouted
@@ -34,12 +35,16 @@ class TableDetail(View):
     """What each worker has of one table."""
 
     async def get(self, request: Any, name: str) -> Any:
-        self._check(name)
-        return self.json(self.app.router.table_metadata(name))
+        return self.json(self._found(self.app.router.table_metadata, name))
 
-    def _check(self, name: str) -> None:
-        if name not in self.app.tables:
-            raise self.NotFound(f"There is no table {name}.")
+    def _found(self, look: Callable[..., Any], *about: Any) -> Any:
+        """Look something up; raise what answers 503 while nobody has it, 404 if it is not there."""
+        try:
+            return look(*about)
+        except Unrouted as exc:
+            raise self.ServiceUnavailable(str(exc)) from exc
+        except LookupError as exc:
+            raise self.NotFound(str(exc)) from exc
 
 
 @blueprint.route("/{name}/{key}/", name="key-detail")
@@ -47,8 +52,4 @@ class TableKeyDetail(TableDetail):
     """The address of the worker that has a key of a table."""
 
     async def get(self, request: Any, name: str, key: str) -> Any:  # type: ignore[override]
-        self._check(name)
-        try:
-            return self.json(str(self.app.router.key_store(name, key)))
-        except Unrouted as exc:
-            raise self.ServiceUnavailable(str(exc)) from exc
+        return self.json(str(self._found(self.app.router.key_store, name, key)))

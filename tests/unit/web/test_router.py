@@ -364,6 +364,16 @@ def test_a_route_says_where_the_key_is(served: Callable[..., faustc.App]) -> Non
         app.table_route("orders", "a", query_param="b")
 
 
+async def test_an_app_without_tables_has_none_to_list(
+    served: Callable[..., faustc.App], ask: Ask
+) -> None:
+    app = served()
+    got = await ask(app, "GET", "/router/")
+    assert (got.status, await got.json()) == (200, {})
+    assert (await ask(app, "GET", "/router/x/")).status == 404
+    await app.web.stop()
+
+
 async def test_without_router_pages(served: Callable[..., faustc.App], ask: Ask) -> None:
     app = served(web_router_enabled=False)
     assert (await ask(app, "GET", "/router/")).status == 404
