@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from faustc.service import Service
     from faustc.settings import Settings
     from faustc.streams import Stream
+    from faustc.tables.globaltable import GlobalTable
+    from faustc.tables.sets import SetGlobalTable, SetTable
+    from faustc.tables.table import Table
     from faustc.topics import Topic
     from faustc.windows import HoppingWindow, SlidingWindow, TumblingWindow, Window
     from faustc.worker import Worker
@@ -42,6 +45,7 @@ __all__ = [
     "DeadLetter",
     "Event",
     "GSSAPICredentials",
+    "GlobalTable",
     "HoppingWindow",
     "Monitor",
     "OAuthCredentials",
@@ -52,9 +56,12 @@ __all__ = [
     "Schema",
     "Sensor",
     "Service",
+    "SetGlobalTable",
+    "SetTable",
     "Settings",
     "SlidingWindow",
     "Stream",
+    "Table",
     "Topic",
     "TumblingWindow",
     "Window",
@@ -87,6 +94,10 @@ _PLACES = {
     "Service": "faustc.service",
     "Settings": "faustc.settings",
     "Stream": "faustc.streams",
+    "GlobalTable": "faustc.tables.globaltable",
+    "SetGlobalTable": "faustc.tables.sets",
+    "SetTable": "faustc.tables.sets",
+    "Table": "faustc.tables.table",
     "Topic": "faustc.topics",
     "HoppingWindow": "faustc.windows",
     "SlidingWindow": "faustc.windows",

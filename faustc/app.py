@@ -36,8 +36,6 @@ __all__ = ["App", "BootStrategy"]
 logger = logging.getLogger(__name__)
 
 LATER = {
-    **dict.fromkeys(("Table", "Set", "SetTable", "GlobalTable", "SetGlobalTable"), "tables"),
-    "tables": "tables",
     "LiveCheck": "this",
 }
 
@@ -143,6 +141,11 @@ class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: i
                 value_serializer=conf.asked_for("value_serializer"),
             ),
         )
+
+    @cached_property
+    def tables(self) -> Any:
+        """The tables of the app by name, and what keeps them (see faustc.tables.TableManager)."""
+        return self.conf.TableManager(self)
 
     @cached_property
     def fixups(self) -> list[Fixup]:
@@ -265,7 +268,11 @@ class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: i
             await self._start_sensors()
         if Part.WEB in parts and self._web_server is None:
             await self._start_web()
+        if Part.TABLES in parts:
+            await self.tables.prepare()
         await self.runner.start(parts)
+        if Part.TABLES in parts and self.tables.expiring:
+            self.add_future(self.tables.sweep(), name="tables")
         if Part.AGENTS in parts:
             await self.on_started_init_extra_tasks()
         if Part.WEB in parts:
@@ -334,6 +341,7 @@ class App(Configured, Definitions, Pages, Observed, Traced, Service):  # type: i
         try:
             await self.runner.stop()
         finally:
+            self.tables.leave()
             self.client_only = False
             await self._stop_web()
             await self._stop_sensors()

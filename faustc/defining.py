@@ -31,6 +31,7 @@ class Definitions:
     runner: Runner
     fixups: Any
     trace: Callable[..., Any]
+    tables: Any
     is_leader: Callable[[], bool]
 
     def __init__(self, **options: Any) -> None:
@@ -45,6 +46,90 @@ class Definitions:
         """Describe one topic, or several that are read together (see Topic)."""
         topic: Topic = self.conf.Topic(self, topics=topics, **options)
         return topic
+
+    def Table(  # noqa: N802 - Faust's name
+        self,
+        name: str,
+        *,
+        default: Callable[[], Any] | None = None,
+        window: Any = None,
+        partitions: int | None = None,
+        help: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Define a table: a dictionary whose changes are kept in Kafka (see Table)."""
+        return self._add_table(self.conf.Table, name, default, window, partitions, help, options)
+
+    def GlobalTable(  # noqa: N802 - Faust's name
+        self,
+        name: str,
+        *,
+        default: Callable[[], Any] | None = None,
+        window: Any = None,
+        partitions: int | None = None,
+        help: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Define a table that every worker has all of (see GlobalTable)."""
+        return self._add_table(
+            self.conf.GlobalTable, name, default, window, partitions, help, options
+        )
+
+    def SetTable(  # noqa: N802 - Faust's name
+        self,
+        name: str,
+        *,
+        window: Any = None,
+        partitions: int | None = None,
+        start_manager: bool = False,
+        help: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Define a table of sets (see SetTable)."""
+        options["start_manager"] = start_manager
+        return self._add_table(self.conf.SetTable, name, None, window, partitions, help, options)
+
+    Set = SetTable  # Faust 1.0's name
+
+    def SetGlobalTable(  # noqa: N802 - Faust's name
+        self,
+        name: str,
+        *,
+        window: Any = None,
+        partitions: int | None = None,
+        start_manager: bool = False,
+        help: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Define a table of sets that every worker has all of (see SetGlobalTable)."""
+        options["start_manager"] = start_manager
+        return self._add_table(
+            self.conf.SetGlobalTable, name, None, window, partitions, help, options
+        )
+
+    def _add_table(
+        self,
+        cls: Any,
+        name: str,
+        default: Callable[[], Any] | None,
+        window: Any,
+        partitions: int | None,
+        help: str | None,
+        options: dict[str, Any],
+    ) -> Any:
+        table = cls(
+            self,
+            name=name,
+            default=default,
+            window=window,
+            partitions=partitions,
+            help=help,
+            **options,
+        )
+        self.tables.add(table)
+        if window is not None:
+            return table.using_window(window)
+        return table
 
     def channel(
         self,

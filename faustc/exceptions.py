@@ -4,6 +4,7 @@ Who is at fault is the first branch::
 
     FaustError
     ├── ImproperlyConfigured        the application: a setting, a name, a definition
+    │   └── PartitionsMismatch      a topic has not as many partitions as a table
     ├── ValidationError             the application's data does not fit its model
     ├── SecurityError               a protected value (models.tags) used where it may not be
     ├── DecodeError                 a message does not decode
@@ -22,6 +23,7 @@ Who is at fault is the first branch::
     ├── NoReply                     a request has no reply, and there will be none
     ├── SameNode                    the worker that has a key is this one
     ├── Unrouted                    no worker is known to have a key just now
+    ├── OutsideStream               a table is changed where no event is in hand
     └── KafkaError                  the cluster, or the way to it
         ├── ConnectionLost          a socket was refused, cut or closed
         │   └── NoBrokersAvailable  no bootstrap server could be reached
@@ -48,6 +50,14 @@ class FaustError(Exception):
 
 class ImproperlyConfigured(FaustError):
     """A setting, name or definition of the application cannot work."""
+
+
+class PartitionsMismatch(ImproperlyConfigured):
+    """A table is changed for an event of a topic that has not as many partitions as the table."""
+
+
+class OutsideStream(FaustError, TypeError):
+    """A table is changed where no event is in hand, so nothing says which partition is meant."""
 
 
 class ValidationError(FaustError, ValueError):

@@ -155,6 +155,10 @@ class Runner:
     def in_recovery(self) -> bool:
         return self._engine is not None and self._engine.tables.recovering > 0
 
+    def partitions_of(self, topic: str) -> int | None:
+        """Return how many partitions a topic has that tables may go with; None: not known."""
+        return None if self._engine is None else self._engine.tables.count_of(topic)
+
     def _moved(self) -> None:
         """Forget what lived on a loop that is gone."""
         if self._engine is not None:

@@ -59,6 +59,7 @@ LAYERS = [
     ["channels", "serialized", "pinning", "shelves", "windows"],
     ["topics"],
     ["asking", "operators", "sources", "takes"],
+    ["tables"],
     ["relays", "iteration", "joining", "joins"],
     ["keyed", "failure"],
     ["streams"],

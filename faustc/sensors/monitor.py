@@ -24,11 +24,14 @@ class TableState:
         keys_retrieved: int = 0,
         keys_updated: int = 0,
         keys_deleted: int = 0,
+        events_late: int = 0,
     ) -> None:
         self.table = table
         self.keys_retrieved = keys_retrieved
         self.keys_updated = keys_updated
         self.keys_deleted = keys_deleted
+        #: Events that came for a window after it had expired.
+        self.events_late = events_late
 
     def asdict(self) -> dict[str, int]:
         """Return the counts."""
@@ -36,6 +39,7 @@ class TableState:
             "keys_retrieved": self.keys_retrieved,
             "keys_updated": self.keys_updated,
             "keys_deleted": self.keys_deleted,
+            "events_late": self.events_late,
         }
 
 
@@ -145,15 +149,16 @@ class Monitor(Counters, Sensor):
         self.topic_buffer_full[tp] += 1
 
     def on_table_get(self, table: Any, key: Any) -> None:
-        self._table(table).keys_retrieved += 1
+        self.table_state(table).keys_retrieved += 1
 
     def on_table_set(self, table: Any, key: Any, value: Any) -> None:
-        self._table(table).keys_updated += 1
+        self.table_state(table).keys_updated += 1
 
     def on_table_del(self, table: Any, key: Any) -> None:
-        self._table(table).keys_deleted += 1
+        self.table_state(table).keys_deleted += 1
 
-    def _table(self, table: Any) -> TableState:
+    def table_state(self, table: Any) -> TableState:
+        """Return the counts of a table, which counts by itself what nobody else is told of."""
         if table.name not in self.tables:
             self.tables[table.name] = TableState(table)
         return self.tables[table.name]

@@ -113,6 +113,7 @@ class AgentTestWrapper(Agent):
 
     async def __aenter__(self) -> AgentTestWrapper:
         self._strict.__enter__()
+        self.app.tables.stand_alone()
         self._nursery = Nursery(f"test of {self.name}", self._crashed)
         for name, actor in self.actors():
             self._tasks.append(self._nursery.spawn(actor, name))
@@ -121,6 +122,7 @@ class AgentTestWrapper(Agent):
 
     async def __aexit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
         self.close()
+        self.app.tables.stood_alone()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=END_S)
         nursery, self._nursery = self._nursery, None

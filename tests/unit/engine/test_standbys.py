@@ -12,7 +12,7 @@ import faustc
 from faustc.streams import Stream
 from faustc.testing.memory import MemoryBroker
 from faustc.types import TopicPartition
-from tests.unit.engine.test_tables import Counts
+from tests.unit.engine.test_tables import Counts, Given
 
 TOPIC = "words"
 
@@ -20,7 +20,7 @@ TOPIC = "words"
 def counting_app(table: Counts | None, **options: Any) -> faustc.App:
     app = faustc.App("t", broker="kafka://memory", topic_partitions=4, **options)
     if table is not None:
-        app.__dict__["tables"] = {table.name: table}
+        app.__dict__["tables"] = Given({table.name: table})
 
     @app.agent(app.topic(TOPIC, key_type=bytes, value_type=bytes))
     async def count(words: Stream[bytes]) -> None:

@@ -144,7 +144,7 @@ def test_tables_have_a_state() -> None:
     state = monitor.tables["counts"]
     assert isinstance(state, TableState)
     assert state.table is table
-    expected = {"keys_retrieved": 1, "keys_updated": 2, "keys_deleted": 1}
+    expected = {"keys_retrieved": 1, "keys_updated": 2, "keys_deleted": 1, "events_late": 0}
     assert state.asdict() == expected == monitor.asdict()["tables"]["counts"]
 
 

@@ -20,7 +20,7 @@ from faustc.testing.memory import MemoryBroker
 from faustc.testing.virtualtime import virtual_time
 from faustc.types import TopicPartition
 from faustc.web.router import PASSED_ON, Router
-from tests.unit.engine.test_tables import Counts
+from tests.unit.engine.test_tables import Counts, Given
 from tests.unit.web.conftest import Ask
 
 PARTITIONS = 6
@@ -47,7 +47,7 @@ def make_worker(name: str, **options: Any) -> faustc.App:
     orders = app.topic("orders", key_type=str, value_type=bytes)
     numbers = app.topic("numbers", key_type=int, key_serializer="json", value_type=bytes)
     table = Table(app, "totals")
-    app.tables = {"totals": table, "all": Table(app, "all", is_global=True)}  # type: ignore[misc]
+    app.tables = Given({"totals": table, "all": Table(app, "all", is_global=True)})
 
     @app.agent(orders)
     async def read(orders: Any) -> None:
