@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from faustc.settings import Settings
     from faustc.streams import Stream
     from faustc.tables.globaltable import GlobalTable
-    from faustc.tables.sets import SetGlobalTable, SetTable
+    from faustc.tables.sets import Set, SetGlobalTable, SetTable
     from faustc.tables.table import Table
     from faustc.topics import Topic
     from faustc.windows import HoppingWindow, SlidingWindow, TumblingWindow, Window
@@ -56,6 +56,7 @@ __all__ = [
     "Schema",
     "Sensor",
     "Service",
+    "Set",
     "SetGlobalTable",
     "SetTable",
     "Settings",
@@ -95,6 +96,7 @@ _PLACES = {
     "Settings": "faustc.settings",
     "Stream": "faustc.streams",
     "GlobalTable": "faustc.tables.globaltable",
+    "Set": "faustc.tables.sets",
     "SetGlobalTable": "faustc.tables.sets",
     "SetTable": "faustc.tables.sets",
     "Table": "faustc.tables.table",

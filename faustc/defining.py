@@ -117,15 +117,9 @@ class Definitions:
         help: str | None,
         options: dict[str, Any],
     ) -> Any:
-        table = cls(
-            self,
-            name=name,
-            default=default,
-            window=window,
-            partitions=partitions,
-            help=help,
-            **options,
-        )
+        given = {"default": default, "window": window, "partitions": partitions, "help": help}
+        options.update({what: one for what, one in given.items() if one is not None})
+        table = cls(self, name=name, **options)
         self.tables.add(table)
         if window is not None:
             return table.using_window(window)

@@ -146,7 +146,7 @@ def _parts(stream: Any) -> list[Any]:
     if len(parts) != 2:
         raise ImproperlyConfigured(
             f"a join is of two streams, as in (orders & payments).join(...), not of {stream!r}; "
-            "joins with tables come later"
+            "stream.join(table) looks up what a table has"
         )
     for part in (stream, *parts):
         if part.concurrency_index is not None:

@@ -41,7 +41,6 @@ WITHOUT_EFFECT: dict[str, str] = {
     "aerospike_retries_on_exception": "there is no Aerospike store",
     "aerospike_sleep_seconds_between_retries_on_exception": "there is no Aerospike store",
     "web_graph_enabled": "there is no such page yet",
-    "web_tables_enabled": "there is no such page yet",
     "web_metrics_enabled": "there is no such page yet",
 }
 

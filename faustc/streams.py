@@ -338,7 +338,8 @@ class Stream(Iteration[T]):
         for node in nodes:
             if not isinstance(node, Stream):
                 raise ImproperlyConfigured(
-                    f"only streams are combined for now, not {node!r}: tables come later"
+                    f"only streams are combined, not {node!r}; stream.join(table) looks up "
+                    "what a table has for each event"
                 )
         streams: list[Stream[Any]] = [self, *nodes]
         if any(node.join_strategy is not None for node in streams):
@@ -380,6 +381,9 @@ class Stream(Iteration[T]):
         `(orders & payments).join(Order.id, Payment.order, within=60)` gives
         (order, payment) for each two that are at most 60 seconds apart. The same as
         inner_join. See faustc.joins.Join for the arguments.
+
+        `orders.join(table)`, or `left_join(table)`, gives each value with what a table has for
+        the key of its message, or for that in a field: `orders.join(table, Order.account)`.
         """
         return self._join("InnerJoin", fields, window)
 
@@ -400,6 +404,11 @@ class Stream(Iteration[T]):
         return self._join("OuterJoin", fields, window)
 
     def _join(self, kind: str, fields: Any, window: Any) -> Stream[Joined]:
+        if fields and hasattr(fields[0], "joined_to"):
+            lookup = fields[0].joined_to(fields[1:], kind, **window)
+            joined: Stream[Any] = self._chain_here("join()")
+            joined.add_processor(lookup.of(joined))
+            return joined
         from faustc import joins  # few streams are joined, and every app imports this module
 
         strategy = getattr(joins, kind)(stream=self, fields=fields, **window)

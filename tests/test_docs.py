@@ -19,6 +19,7 @@ CHAPTERS = {
     "models.md": 5,
     "calling-agents.md": 9,
     "streams.md": 1,
+    "tables.md": 1,
     "stores.md": 1,
     "topics.md": 6,
     "web.md": 4,

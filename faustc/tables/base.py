@@ -18,6 +18,7 @@ from faustc.stores.memory import MemoryStore
 from faustc.stores.registry import open_store, store_kind
 from faustc.tables.coding import Coding
 from faustc.tables.facets import Facet
+from faustc.tables.lookups import Lookup, lookup_of
 from faustc.tables.routing import Routing
 from faustc.topics import Topic
 from faustc.types import TopicPartition
@@ -330,13 +331,16 @@ class Collection(Routing):
     async def _tell_of_batches(self, batches: Sequence[Any]) -> None:
         for batch in batches:
             for message in batch.messages():
-                key = None if message.key is None else self.coding.decode_key(message.key)
-                value = None if message.value is None else self.coding.decode_value(message.value)
-                event = self.app.create_event(key, value, message.headers, message)
                 try:
+                    event = self._event_of(message)
                     await self.on_changelog_event(event)
                 except Exception:
                     logger.exception("Table %s: on_changelog_event failed", self.name)
+
+    def _event_of(self, message: Any) -> Any:
+        key = None if message.key is None else self.coding.decode_key(message.key)
+        value = None if message.value is None else self.coding.decode_value(message.value)
+        return self.app.create_event(key, value, message.headers, message)
 
     async def on_changelog_event(self, event: Any) -> None:
         """Have each event that a changelog brings; calls the constructor's function."""
@@ -347,6 +351,49 @@ class Collection(Routing):
         """Have each window that expired, before it goes; calls the constructor's function."""
         if self._on_window_close is not None:
             await maybe_await(self._on_window_close(key, value))
+
+    # -- with streams ------------------------------------------------------------------
+
+    def joined_to(self, fields: tuple[Any, ...], kind: str, **options: Any) -> Lookup:
+        """Return what a stream that is joined with it looks values up with; see Stream.join."""
+        return lookup_of(self, fields, kind, **options)
+
+    def join(self, *fields: Any) -> Any:
+        """Return `stream.join(table)` for a stream that is given first; see there."""
+        return self._join("join", fields)
+
+    def inner_join(self, *fields: Any) -> Any:
+        """Return `stream.inner_join(table)`; see join."""
+        return self._join("inner_join", fields)
+
+    def left_join(self, *fields: Any) -> Any:
+        """Return `stream.left_join(table)`: every event of the stream is kept."""
+        return self._join("left_join", fields)
+
+    def outer_join(self, *fields: Any) -> Any:
+        """Raise ImproperlyConfigured: a table has no events of its own to be kept."""
+        return self._join("outer_join", fields)
+
+    def _join(self, what: str, fields: tuple[Any, ...]) -> Any:
+        if not fields or not hasattr(fields[0], "get_active_stream"):
+            raise ImproperlyConfigured(
+                f"table {self.name} is joined with a stream: stream.{what}(table), or "
+                f"table.{what}(stream)"
+            )
+        return getattr(fields[0], what)(self, *fields[1:])
+
+    def combine(self, *nodes: Any) -> Any:
+        """Raise ImproperlyConfigured: a table has no events that could be combined with others."""
+        raise ImproperlyConfigured(
+            f"table {self.name} has no events to be combined with others; stream.join(table) "
+            "looks up what it has for each event"
+        )
+
+    def __and__(self, other: Any) -> Any:
+        return self.combine(other)
+
+    def __rand__(self, other: Any) -> Any:
+        return self.combine(other)
 
     # -- plumbing, by Faust's names ------------------------------------------------------
 

@@ -9,7 +9,7 @@ from faustc.codecs import Json, get_codec
 from faustc.exceptions import DecodeError, ImproperlyConfigured, KeyDecodeError
 from faustc.serializers.registry import Registry, fitting
 
-__all__ = ["Coding"]
+__all__ = ["Coding", "hashable"]
 
 #: What a key holds in JSON, which has no null of its own in a changelog: null deletes there.
 NULL = b"null"
@@ -46,6 +46,8 @@ class Coding:
         self._encode_value = (
             encode_value if value_type is bytes else _bytes_too(encode_value, value_codec)
         )
+        if windowed and key_type is bytes:
+            key_codec = get_codec("json")  # a key and a range are no bytes
         self._key_codec = key_codec
         self._fit = fitting(key_type)
         # The parts of a windowed key can be put together where they are text in themselves.
@@ -94,7 +96,7 @@ class Coding:
 
     def _decode_part(self, raw: bytes) -> Any:
         try:
-            return _hashable(self._decode_plain(raw))
+            return hashable(self._decode_plain(raw))
         except DecodeError as exc:
             exc.args = (f"table {self.name}: {exc.args[0]}",)
             raise
@@ -133,7 +135,7 @@ class Coding:
                 inner = inner.encode()
             elif self._fit is not None:
                 inner = self._fit(inner)
-            return _hashable(inner), (float(start), float(end))
+            return hashable(inner), (float(start), float(end))
         except (TypeError, ValueError, DecodeError) as exc:
             raise KeyDecodeError(
                 f"table {self.name}: {raw[:80]!r} is no windowed key: {exc}"
@@ -151,6 +153,6 @@ def _bytes_too(encode: Callable[[Any], bytes | None], codec: Any) -> Callable[[A
     return encode_all
 
 
-def _hashable(key: Any) -> Any:
+def hashable(key: Any) -> Any:
     """Make tuples of lists."""
-    return tuple(map(_hashable, key)) if isinstance(key, list) else key
+    return tuple(map(hashable, key)) if isinstance(key, list) else key

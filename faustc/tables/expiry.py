@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Any
 
@@ -50,7 +49,7 @@ class Expiry:
         self._closed_to = LONG_AGO  # windows that end here or before are closed
         self._not_after = now_ms() / 1000 + LIVE_S  # a time after this is looked at twice
         self._idle_from = LONG_AGO, 0.0  # latest, and since when it has been that
-        self._scan: Iterator[tuple[bytes, bytes]] | None = facet.shard.items()
+        self._scanned = False
         self._edition = facet.shard.edition
         # How many windows each key has, to know which key has none any more.
         self._counts: Counter[bytes] | None = None if table.key_index_table is None else Counter()
@@ -90,7 +89,7 @@ class Expiry:
         """Close what has expired. behind: there is more to read, so the clock says nothing."""
         if self._edition != self._facet.shard.edition:
             self._edition = self._facet.shard.edition
-            self._scan = self._facet.shard.items()
+            self._scanned = False
         turn = Turn()
         await self._look(turn)
         self._go_on(behind)
@@ -117,10 +116,10 @@ class Expiry:
 
     async def _look(self, turn: Turn) -> None:
         """Find the windows that the store has, once."""
-        scan, decode = self._scan, self._table.coding.decode_key
-        if scan is None:
+        if self._scanned:
             return
-        for raw, _ in scan:
+        decode = self._table.coding.decode_key
+        for raw in self._table._raw_keys(self._facet):
             try:
                 key = decode(raw)
             except DecodeError as exc:
@@ -132,7 +131,7 @@ class Expiry:
             await turn.over()
             if not self.here:
                 return
-        self._scan = None
+        self._scanned = True
 
     def _go_on(self, behind: bool) -> None:
         """Find out what time it is."""
@@ -151,7 +150,7 @@ class Expiry:
     async def _close(self, raw: bytes) -> None:
         """Tell of one window, and delete it, unless what is told of it fails."""
         table, facet = self._table, self._facet
-        value = facet.get(raw)
+        value = table._value_of(facet, raw)
         if value is MISSING:
             self._forget(raw)
             return
@@ -165,7 +164,7 @@ class Expiry:
             self._failed.append(raw)
             return
         if self.here:
-            table._delete(facet, raw, key)
+            table._drop(facet, raw, key)
             self._forget(raw)
 
     def _forget(self, raw: bytes) -> None:

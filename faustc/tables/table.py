@@ -273,6 +273,22 @@ class Table(Windowed, Collection, MutableMapping[K, V]):
             self.pairs(), title.format(table=self), (key, value), sortkey if sort else None, target
         )
 
+    def _raw_keys(self, facet: Facet) -> Iterator[bytes]:
+        return (raw for raw, _ in facet.shard.items())
+
+    def _value_of(self, facet: Facet, raw: bytes) -> Any:
+        return facet.get(raw)
+
+    def _drop(self, facet: Facet, raw: bytes, key: Any) -> None:
+        self._delete(facet, raw, key)
+
+    def placed(self) -> Iterator[tuple[int, K]]:
+        """Iterate over keys, each after the partition that it is in."""
+        decode = self.coding.decode_key
+        for facet in self._whole():
+            for raw in self._raw_keys(facet):
+                yield facet.shard.partition, decode(raw)
+
     # -- windows -----------------------------------------------------------------------
 
     def using_window(self, window: Window, *, key_index: bool = False) -> Any:

@@ -27,6 +27,7 @@ class Windowed(Routing):
     _delete: Callable[..., None]
     _get_key: Callable[[Any], Any]
     _has_key: Callable[[Any], bool]
+    _value_of: Callable[[Facet, bytes], Any]
 
     def _set_window(self, window: Window) -> None:
         if not isinstance(window, Window):
@@ -115,6 +116,20 @@ class Windowed(Routing):
             raise KeyError(key)
 
     # -- reading -----------------------------------------------------------------------
+
+    def _items_in(self, window_range: WindowRange, keys: Any) -> Iterator[tuple[Any, Any]]:
+        """Iterate over keys that are given with their partitions, and their values in a window."""
+        by_key = self.use_partitioner or self.is_global
+        for partition, key in keys:
+            raw = self.coding.windowed(self._part(key), key, window_range)
+            facet = self._facet_of(self._partition_of(raw) if by_key else partition)
+            value = self._value_of(facet, raw)
+            if value is MISSING:
+                try:
+                    value = self.__missing__((key, window_range))
+                except KeyError:
+                    continue  # it is in other windows
+            yield key, value
 
     def _windowed_timestamp(self, key: Any, timestamp: float) -> Any:
         return self._get_key((key, self._range_of.current(timestamp)))

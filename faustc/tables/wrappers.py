@@ -11,6 +11,7 @@ from faustc.events import Event, current_event
 from faustc.exceptions import ImproperlyConfigured
 from faustc.models import FieldDescriptor
 from faustc.tables.drawing import drawn
+from faustc.tables.lookups import Lookup, lookup_of
 
 __all__ = [
     "WindowSet",
@@ -275,6 +276,10 @@ class WindowWrapper:
         if index is not None:
             index.pop(key, None)
 
+    def joined_to(self, fields: tuple[Any, ...], kind: str, **options: Any) -> Lookup:
+        """Return what a stream that is joined with it looks values up with; see Stream.join."""
+        return lookup_of(self, fields, kind, **options)
+
     def on_recover(self, fun: Callable[[], Any]) -> Callable[[], Any]:
         """Have a function called once what was assigned is whole."""
         return self.table.on_recover(fun)  # type: ignore[no-any-return]
@@ -302,13 +307,8 @@ class WindowWrapper:
         """Return a view of pairs of key and value at one time."""
         return WindowedItemsView(self, event)
 
-    def _items(self, read: Callable[[WindowSet], Any]) -> Iterator[tuple[Any, Any]]:
-        for key in self._keys():
-            try:
-                value = read(self[key])
-            except KeyError:
-                continue  # it is in other windows
-            yield key, value
+    def _items(self, window_range: Any) -> Iterator[tuple[Any, Any]]:
+        return self.table._items_in(window_range, self._index().placed())  # type: ignore[no-any-return]
 
     def as_ansitable(self, title: str = "{table.name}", **options: Any) -> str:
         """Draw keys, and their values at the time of the table; see Table.as_ansitable."""
@@ -334,21 +334,27 @@ class _WindowedView:
         return len(self._wrapper)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._of(lambda one: one.value(self.event))
+        wrapper = self._wrapper
+        return self._of(wrapper.table._range_of.current(wrapper.get_timestamp(self.event)))
 
     def now(self) -> Iterator[Any]:
         """Iterate over what there is at the time of day."""
-        return self._of(lambda one: one.now())
+        table = self._wrapper.table
+        return self._of(table._range_of.earliest(table._relative_now()))
 
     def current(self, event: Any = None) -> Iterator[Any]:
         """Iterate over what there is at the time of an event, by default of the one in hand."""
-        return self._of(lambda one: one.current(self.event if event is None else event))
+        table = self._wrapper.table
+        moment = table._relative_event(self.event if event is None else event)
+        return self._of(table._range_of.current(moment))
 
     def delta(self, d: Seconds, event: Any = None) -> Iterator[Any]:
         """Iterate over what there was so many seconds before an event."""
-        return self._of(lambda one: one.delta(d, self.event if event is None else event))
+        table = self._wrapper.table
+        moment = table._relative_event(self.event if event is None else event)
+        return self._of(table._range_of.delta(moment, d))
 
-    def _of(self, read: Callable[[WindowSet], Any]) -> Iterator[Any]:
+    def _of(self, window_range: Any) -> Iterator[Any]:
         raise NotImplementedError
 
 
@@ -359,21 +365,23 @@ class WindowedKeysView(_WindowedView):
         return self._wrapper._keys()
 
     def __contains__(self, key: Any) -> bool:
-        return key in self._wrapper._index()
+        index = self._wrapper._index()
+        raw = index._raw(key)
+        return any(facet.has(raw) for facet in index._all())
 
-    def _of(self, read: Callable[[WindowSet], Any]) -> Iterator[Any]:
-        return (key for key, _ in self._wrapper._items(read))
+    def _of(self, window_range: Any) -> Iterator[Any]:
+        return (key for key, _ in self._wrapper._items(window_range))
 
 
 class WindowedItemsView(_WindowedView):
     """Pairs of key and value."""
 
-    def _of(self, read: Callable[[WindowSet], Any]) -> Iterator[Any]:
-        return self._wrapper._items(read)
+    def _of(self, window_range: Any) -> Iterator[Any]:
+        return self._wrapper._items(window_range)
 
 
 class WindowedValuesView(_WindowedView):
     """Values."""
 
-    def _of(self, read: Callable[[WindowSet], Any]) -> Iterator[Any]:
-        return (value for _, value in self._wrapper._items(read))
+    def _of(self, window_range: Any) -> Iterator[Any]:
+        return (value for _, value in self._wrapper._items(window_range))

@@ -67,6 +67,8 @@ class Web(Service):
         pages = [("/", f"faustc.web.apps.{index}:blueprint")]
         if conf.web_router_enabled:
             pages.append(("/router", "faustc.web.apps.router:blueprint"))
+        if conf.web_tables_enabled:
+            pages.append(("/table", "faustc.web.apps.tables:blueprint"))
         return pages
 
     def init_server(self) -> None:

@@ -271,7 +271,7 @@ def test_a_join_that_cannot_work_is_an_error_where_it_is_written() -> None:
         (lambda: both().join(within=1) & app.stream("more"), "cannot be combined"),
         (lambda: both().filter(bool).join(within=1), "before the join, or after"),
         (lambda: app.stream(orders) & {}, None),
-        (lambda: app.stream(orders).combine({}), "tables come later"),
+        (lambda: app.stream(orders).combine({}), "stream.join.table"),
         (lambda: both().join(within=1, max_events=0), "1 or more"),
     ]:  # fmt: skip
         with pytest.raises(TypeError if why is None else ImproperlyConfigured, match=why):
