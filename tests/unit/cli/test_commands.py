@@ -101,8 +101,14 @@ def test_a_model_that_is_not_there(run: Run) -> None:
     assert len(err.splitlines()) == 1
 
 
-def test_there_are_no_tables_yet(run: Run) -> None:
+def test_tables(run: Run, app: faustc.App) -> None:
     assert data(run, "tables") == []
+    app.Table("counts", help="How often.")
+    app.SetTable("people")
+    assert data(run, "tables") == [
+        {"name": "counts", "help": "How often."},
+        {"name": "people", "help": "<N/A>"},
+    ]
 
 
 def test_reset_deletes_the_state_of_tables_and_no_more(run: Run, app: faustc.App) -> None:

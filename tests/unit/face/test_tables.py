@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import faustc
+from faustc._native.message import Message
 from faustc.engine.shard import Shard
 from faustc.exceptions import (
     ImproperlyConfigured,
@@ -537,6 +538,12 @@ def test_what_cannot_be_is_refused() -> None:
     assert list(app.tables) == ["t"]
 
 
+def test_buffer_sizes_are_noted() -> None:
+    app = new_app()
+    assert app.Table("a", recovery_buffer_size=10).standby_buffer_size == 10
+    assert app.Table("b", standby_buffer_size=7).standby_buffer_size == 7
+
+
 async def test_tables_are_defined_before_the_app_starts() -> None:
     app, _ = counting()
     async with app.test_context():
@@ -588,6 +595,10 @@ async def test_tables_in_a_test_of_one_agent() -> None:
         assert counts["a"] == 2
 
 
+def making(tp: TopicPartition, key: bytes, value: bytes, offset: Any) -> Any:
+    return Message(tp.topic, tp.partition, offset, 0, 0, key, value)
+
+
 async def test_plumbing_by_its_names() -> None:
     do = Doing()
 
@@ -605,5 +616,8 @@ async def test_plumbing_by_its_names() -> None:
         assert do.table.persisted_offset(tp) == do.table.shards[0].store.position - 1
         assert not await do.table.need_active_standby_for(tp)
         assert await do.table.need_active_standby_for(TopicPartition(tp.topic, 7))
+        message = making(tp, b'"c"', b"3", do.table.shards[0].store.position)
+        do.table.apply_changelog_batch([faustc.Event(do.app, "c", 3, None, message)])
+        assert dict(do.table.items()) == {"a": 1, "c": 3}
         do.table.reset_state()
         assert dict(do.table.items()) == {}
