@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from typing import Any
 
 from faustc.exceptions import SameNode, Unrouted
@@ -63,7 +64,7 @@ class TableKeyDetail(TableView):
         if found not in table:
             raise self.NotFound("key not found", key=key, table=name)
         value = table[found]
-        return self.json(sorted(value, key=repr) if isinstance(value, set) else value)
+        return self.json(sorted(value, key=repr) if isinstance(value, Set) else value)
 
 
 def _key_of(table: Any, key: str) -> Any:
