@@ -70,6 +70,15 @@ async def test_each_table_may_have_a_store_of_its_own_with_options(broker: Memor
     assert {m.key for m in broker.messages("t-one-changelog")} == {b'"a"'}
 
 
+async def test_the_setting_store_is_that_of_tables_which_name_none(broker: MemoryBroker) -> None:
+    Noting.made.clear()
+    app = new_app(store=f"{__name__}.Noting://")
+    one, two = app.Table("one"), app.Table("two", store="memory://")
+    writing(app, lambda key, value: (one.update({key: value}), two.update({key: value})))
+    await run(app, broker, ("a", "1"))
+    assert {topic for topic, _ in Noting.made} == {"t-one-changelog"}
+
+
 async def test_a_schema_says_the_types(broker: MemoryBroker) -> None:
     schema = faustc.Schema(key_type=int, value_type=Account)
     for _ in range(2):
