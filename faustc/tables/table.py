@@ -189,9 +189,9 @@ class Table(Windowed, Collection, MutableMapping[K, V]):
         return any(True for facet in self._all() for _ in facet.shard.items())
 
     def _whole(self) -> list[Facet]:
-        """Return all that is here; raises NotReady before any of it is."""
+        """Return all that is here, be it nothing; raises NotReady if the app is not started."""
         facets = self._all()
-        if not facets:
+        if not facets and not self.app.started:
             raise self._not_here("nothing of it is at this worker")
         return facets
 

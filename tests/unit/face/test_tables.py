@@ -621,3 +621,15 @@ async def test_plumbing_by_its_names() -> None:
         assert dict(do.table.items()) == {"a": 1, "c": 3}
         do.table.reset_state()
         assert dict(do.table.items()) == {}
+
+
+async def test_what_is_nowhere_here_is_iterated_as_nothing() -> None:
+    app = faustc.App("t", broker="kafka://memory")
+    table = app.Table("counts", default=int)
+    with pytest.raises(NotReady, match="not started"):
+        list(table)
+    # An app that reads no topic has no part of it.
+    async with app.test_context():
+        assert (list(table), dict(table.items()), len(table)) == ([], {}, 0)
+        with pytest.raises(NotReady, match="nothing of it is at this worker"):
+            _ = table["a"]
