@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard faustc/_native/*.pyx faustc/_native/*.pxd faustc/_native/*.[h] faustc/_native/crc32c.c)
 
-.PHONY: help demo demo-kafka test test-wire-3.9 features asan lint format types bench build clean check-python check-kafka
+.PHONY: help demo demo-kafka test test-wire-3.9 features settings asan lint format types bench build clean check-python check-kafka
 help:           ## list the commands
 	@grep -E '^[a-z.0-9-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
@@ -46,6 +46,9 @@ test-wire-3.9: build  ## run the tests of the client on Kafka 3.9
 features: build ## take each of Faust's features away: its test must fail; then write docs/features.md
 	$(BIN)/python -m tests.compat.features check
 	$(BIN)/python -m tests.compat.features docs
+
+settings: build ## write the tables of docs/settings.md
+	$(BIN)/python -m faustc.setting_docs docs/settings.md
 
 COMPAT = .cache/compat-venv
 compat: build   ## run Faust's own tests on faustc: make compat UPSTREAM=/path/to/a/checkout/of/faust

@@ -35,6 +35,7 @@ WITHOUT_EFFECT: dict[str, str] = {
     "producer_threaded": "send_soon works from every thread as it is",
     "recovery_consistency_check": "a store that is ahead of its changelog is always filled anew",
     "store_check_exists": "one look finds out whether a key exists, and its value",
+    "table_key_index_size": "where a key is is looked up, not remembered",
     "stream_ack_cancelled_tasks": DEPRECATED,
     "stream_ack_exceptions": DEPRECATED,
     "crash_app_on_aerospike_exception": "there is no Aerospike store",
@@ -342,20 +343,6 @@ class Settings(Options):
             if self._reply_to is None:
                 self._reply_to = f"{self.reply_to_prefix}{uuid.uuid4()}"
             return self._reply_to
-
-    # -- documentation
-
-    @classmethod
-    def documentation(cls) -> str:
-        """Describe every setting, in Markdown: names, default, variable, meaning."""
-        rows = ["| Setting | Default | Environment | Meaning |", "|---|---|---|---|"]
-        for name, setting in cls.SETTINGS.items():
-            names = ", ".join(f"`{one}`" for one in (name, *setting.aliases))
-            default = "computed" if setting.derive else f"`{setting.default}`"
-            env = f"`{setting.env}`" if setting.env else ""
-            meaning = setting.doc.replace("|", "\\|")
-            rows.append(f"| {names} | {default} | {env} | {meaning} |")
-        return "\n".join(rows) + "\n"
 
 
 def _warn_of_old_name(defaults: Mapping[str, Any], name: str) -> None:

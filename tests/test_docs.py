@@ -23,6 +23,7 @@ CHAPTERS = {
     "stores.md": 1,
     "topics.md": 6,
     "web.md": 4,
+    "settings.md": 3,
 }
 # A block whose first line is a comment that names a file is that file.
 BLOCK = re.compile(r"^```\w+\n# (?P<name>[\w.]+)\n(?P<text>.*?)^```$", re.S | re.M)

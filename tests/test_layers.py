@@ -29,6 +29,7 @@ LAYERS = [
         "setting_types",
         "setting_table",
         "settings",
+        "setting_docs",
         "timers",
         "crontab",
         "waits",

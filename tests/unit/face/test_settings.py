@@ -1,5 +1,6 @@
 """What an application's settings promise: names, defaults, checks, environment, finality."""
 
+import re
 import socket
 import ssl
 import tomllib
@@ -11,8 +12,9 @@ import pytest
 
 from faustc import setting_table, version
 from faustc.exceptions import ImproperlyConfigured
-from faustc.setting_types import ProcessingGuarantee, Setting
-from faustc.settings import Settings
+from faustc.setting_docs import document, written
+from faustc.setting_types import ProcessingGuarantee, Setting, text
+from faustc.settings import WITHOUT_EFFECT, Settings
 
 
 def conf(id="example", **options):
@@ -439,8 +441,32 @@ def test_settings_without_effect_are_told():
     assert conf().ineffective() == {}
 
 
-def test_the_documentation_lists_every_name():
-    text = Settings.documentation()
+def test_the_documentation_lists_every_name_and_says_what_changes_nothing():
+    tables = document()
     for name in Settings.NAMES:
-        assert f"`{name}`" in text
-    assert len(text.splitlines()) == len(Settings.SETTINGS) + 2
+        assert f"`{name}`" in tables
+    for name, why in WITHOUT_EFFECT.items():
+        (row,) = [line for line in tables.splitlines() if line.startswith(f"| `{name}`")]
+        assert f"Changes nothing here: {why}." in row
+    rows = [line for line in tables.splitlines() if line.startswith("| `")]
+    assert len(rows) == len(Settings.SETTINGS)
+    for row in rows:
+        cells = re.split(r"(?<!\\) \| ", row.strip("| "))
+        assert len(cells) == 5, row
+        assert all(cells[1:3]), row
+        assert "worked out" not in cells[2], row
+
+
+def test_the_page_of_the_docs_is_made_from_the_table():
+    page = (Path(__file__).parents[3] / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert page == written(page), "run `make settings`"
+    with pytest.raises(ValueError, match="lacks the line"):
+        written("# Settings")
+
+
+def test_settings_of_ones_own_are_documented_with_the_others():
+    class Mine(Settings):
+        greeting = Setting(text, "hello", env="GREETING", doc="What is said first.")
+
+    last = document(Mine).rstrip().splitlines()[-1]
+    assert last == "| `greeting` | text | `hello` | `GREETING` | What is said first. |"

@@ -197,6 +197,7 @@ def test_what_cannot_be_another_is_refused_when_it_is_given(name: str) -> None:
         ("producer_threaded", True),
         ("recovery_consistency_check", False),
         ("store_check_exists", False),
+        ("table_key_index_size", 10),
         ("stream_ack_cancelled_tasks", False),
         ("stream_ack_exceptions", False),
     ],
