@@ -17,6 +17,8 @@ class Authority:
         _openssl(
             *["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-sha256"],
             *("-subj", f"/CN={name}"),
+            # From Python 3.13 on certificates are held to RFC 5280 strictly.
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
             *("-keyout", str(self._key), "-out", str(self.certificate)),
         )
 
@@ -24,7 +26,7 @@ class Authority:
         """Return a PEM file with a key and its certificate; alternative is as in openssl's SAN."""
         key, request, made = (self.folder / f"{name}.{end}" for end in ("key", "csr", "crt"))
         extensions = self.folder / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={alternative}\n")
+        extensions.write_text(f"subjectAltName={alternative}\nauthorityKeyIdentifier=keyid\n")
         _openssl(
             *["req", "-new", "-newkey", "rsa:2048", "-nodes", "-sha256"],
             *("-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request)),
