@@ -23,6 +23,13 @@ async def admin(kafka: Kafka) -> AsyncIterator[Admin]:
         yield admin
 
 
+async def listed(admin: Admin, name: str, *, there: bool = True) -> None:
+    """Wait until a topic is known, or forgotten: a controller answers before its brokers know."""
+    async with asyncio.timeout(30):
+        while (name in await admin.list_topics()) is not there:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 async def test_created_topic_has_its_partitions_and_configs(
     admin: Admin, new_name: NewName
 ) -> None:
@@ -33,11 +40,11 @@ async def test_created_topic_has_its_partitions_and_configs(
     assert created[name].num_partitions == 3
     assert created[name].configs["retention.ms"] == "7200000"
     assert created[name].configs["cleanup.policy"] == "compact"
+    await listed(admin, name)
     described = (await admin.describe_topics([name]))[name]
     assert [p.partition for p in described.partitions] == [0, 1, 2]
     assert described.topic_id == created[name].topic_id != bytes(16)
     assert not described.is_internal
-    assert name in await admin.list_topics()
 
 
 async def test_broker_defaults_apply_to_minus_one(admin: Admin, new_name: NewName) -> None:
@@ -56,10 +63,7 @@ async def test_refusals_name_the_topic_and_spare_the_others(
         await admin.create_topics([NewTopic(old), NewTopic(bad), NewTopic(new)])
     assert (caught.value.code, caught.value.name) == (36, "TOPIC_ALREADY_EXISTS")
     assert any(bad in note for note in caught.value.__notes__)
-    # Who was refused something does not wait until brokers have told each other of the rest.
-    async with asyncio.timeout(30):
-        while new not in await admin.list_topics():
-            await asyncio.sleep(0.05)
+    await listed(admin, new)
 
 
 async def test_validate_only_makes_nothing(admin: Admin, new_name: NewName) -> None:
@@ -76,8 +80,9 @@ async def test_deleted_topic_is_gone_and_cannot_be_deleted_twice(
 ) -> None:
     name = new_name("gone")
     await admin.create_topics([NewTopic(name)])
+    await listed(admin, name)
     await admin.delete_topics([name])
-    assert name not in await admin.list_topics()
+    await listed(admin, name, there=False)
     with pytest.raises(BrokerError, match=name) as caught:
         await admin.delete_topics([name], timeout_ms=2_000)
     assert caught.value.name == "UNKNOWN_TOPIC_OR_PARTITION"
@@ -94,8 +99,11 @@ async def test_describing_never_makes_a_topic(admin: Admin, new_name: NewName) -
 async def test_partitions_are_added_and_never_taken(admin: Admin, new_name: NewName) -> None:
     name = new_name("wider")
     await admin.create_topics([NewTopic(name, 1)])
+    await listed(admin, name)
     await admin.create_partitions({name: 4})
-    assert len((await admin.describe_topics([name]))[name].partitions) == 4
+    async with asyncio.timeout(30):
+        while len((await admin.describe_topics([name]))[name].partitions) != 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
     with pytest.raises(BrokerError, match=name) as caught:
         await admin.create_partitions({name: 2})
     assert caught.value.name == "INVALID_PARTITIONS"
