@@ -250,8 +250,7 @@ class Runner:
             readers = [Reader("leader", (name,), tracked=False)]
             specs.append(TopicSpec(name, 1, app.conf.replication_factor, {}))
         self.engine.sharing.tell_address(self._told_address())
-        tables = getattr(app, "tables", None) or {}
-        await self.engine.start(readers, specs, tables.values(), app.conf.topic_partitions)
+        await self.engine.start(readers, specs, app.tables.values(), app.conf.topic_partitions)
 
     async def _start_replies(self) -> None:
         if self.app.conf.reply_create_topic:

@@ -116,24 +116,23 @@ class Settings(Options):
         """Raise ImproperlyConfigured for what `Settings(id, **options)` would not take."""
         _checked_id(id)
         defaults = setting_defaults.of(options.get("defaults"))
-        checked = cls._checked(
-            {k: v for k, v in options.items() if k not in ("id", "env", "defaults")}
+        cls._checked(
+            {k: v for k, v in options.items() if k not in ("id", "env", "defaults")}, defaults
         )
-        for main, (name, value) in checked.items():
-            cls._check_allowed(defaults, main, name, value)
 
     def update(self, options: Mapping[str, Any]) -> None:
         """Set several options; raise ImproperlyConfigured if two names of one differ."""
         options = dict(options)
         if "id" in options:
             self.id = options.pop("id")
-        for main, (name, checked) in self._checked(options).items():
-            self._check_allowed(self._defaults, main, name, checked)
+        for main, (name, checked) in self._checked(options, self._defaults).items():
             _warn_of_old_name(self._defaults, name)
             self._keep(self.SETTINGS[main], name, checked)
 
     @classmethod
-    def _checked(cls, options: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    def _checked(
+        cls, options: Mapping[str, Any], defaults: Mapping[str, Any]
+    ) -> dict[str, tuple[str, Any]]:
         """Return, by main name, the name that was used and the value to keep."""
         seen: dict[str, tuple[str, Any]] = {}
         for name, value in options.items():
@@ -142,7 +141,7 @@ class Settings(Options):
             if value is None:
                 continue
             main = cls.NAMES[name]
-            checked = cls.SETTINGS[main].checked(name, value)
+            checked = cls._checked_one(cls.SETTINGS[main], name, value, defaults)
             if main in seen and seen[main][1] != checked:
                 raise ImproperlyConfigured(
                     f"{seen[main][0]} and {name} are two names of one setting, "
@@ -151,24 +150,29 @@ class Settings(Options):
             seen[main] = name, checked
         return seen
 
-    @classmethod
-    def _check_allowed(cls, defaults: Mapping[str, Any], main: str, name: str, value: Any) -> None:
-        """Refuse what cannot be changed, and a broker whose scheme nobody knows.
+    @staticmethod
+    def _checked_one(
+        setting: Setting[Any], name: str, value: Any, defaults: Mapping[str, Any]
+    ) -> Any:
+        """Return a value to keep; refuse what cannot be, or be changed, or has no driver.
 
-        Faust 1.x leaves the latter for the start, and so do its defaults.
+        Faust 1.x leaves the last, a broker whose scheme nobody knows, for the start, and so do
+        its defaults.
         """
-        if main in FIXED and value not in (None, cls.SETTINGS[main].default):
-            raise ImproperlyConfigured(f"setting {name} cannot be another: {FIXED[main]}")
-        if isinstance(value, BrokerURL) and not setting_defaults.is_late(defaults):
+        checked = setting.checked(name, value)
+        if setting.name in FIXED and checked != setting.default:
+            raise ImproperlyConfigured(f"setting {name} cannot be another: {FIXED[setting.name]}")
+        if isinstance(checked, BrokerURL) and not setting_defaults.is_late(defaults):
             try:
-                value.check_scheme()
+                checked.check_scheme()
             except ImproperlyConfigured as exc:
                 raise ImproperlyConfigured(f"setting {name}: {exc}") from None
+        return checked
 
     def _change(self, setting: Setting[Any], name: str, value: Any) -> None:
-        checked = None if value is None else setting.checked(name, value)
-        self._check_allowed(self._defaults, setting.name, name, checked)
-        self._keep(setting, name, checked)
+        if value is not None:
+            value = self._checked_one(setting, name, value, self._defaults)
+        self._keep(setting, name, value)
 
     def _keep(self, setting: Setting[Any], name: str, checked: Any) -> None:
         with self._lock:
@@ -248,8 +252,7 @@ class Settings(Options):
             for name in names:
                 if value := self.env.get(name):
                     shown = f"{setting.name} (from ${name})"
-                    checked = setting.checked(shown, value)
-                    self._check_allowed(self._defaults, setting.name, shown, checked)
+                    checked = self._checked_one(setting, shown, value, self._defaults)
                     self._keep(setting, setting.name, checked)
                     break
 

@@ -226,9 +226,9 @@ class Engine:
         elif (self.assignment.names, self.assignment.patterns) != known:
             await self._subscribe()
 
-    def keep_together(self, topics: Collection[str], standbys: int = 0) -> None:
+    def keep_together(self, topics: Collection[str]) -> None:
         """Let one worker have the partitions of one number of all these topics."""
-        if self.sharing.keep_together(topics, standbys):
+        if self.sharing.keep_together(topics):
             enforce = getattr(self.consumer, "enforce_rebalance", None)
             if enforce is not None:
                 enforce(f"{', '.join(sorted(topics))} belong together")
@@ -264,18 +264,16 @@ class Engine:
         """Read a topic, created if it is missing, from now on and for this process alone."""
         await self.start_producer()
         await self.declare([spec])
-        alone = {"group_id": None, "group_instance_id": None, "auto_offset_reset": "latest"}
-        consumer = self.transport.create_consumer(**{**self.options.consumer, **alone})
+        consumer = self._lone_consumer(auto_offset_reset="latest")
         await self.mailboxes.open(Mailbox(consumer, spec.name, deliver))
 
     def _changelog_consumer(self) -> Any:
         """Make what changelogs are read with: by hand, and only what is committed."""
-        alone = {
-            "group_id": None,
-            "group_instance_id": None,
-            "auto_offset_reset": "earliest",
-            "isolation_level": "read_committed",
-        }
+        return self._lone_consumer(auto_offset_reset="earliest", isolation_level="read_committed")
+
+    def _lone_consumer(self, **options: Any) -> Any:
+        """Make a consumer that is in no group."""
+        alone = {"group_id": None, "group_instance_id": None, **options}
         return self.transport.create_consumer(**{**self.options.consumer, **alone})
 
     def hold(self) -> None:

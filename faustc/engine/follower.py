@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from faustc.clock import monotonic
@@ -63,17 +63,12 @@ class Follower:
         self._followed: dict[TopicPartition, Following] = {}
         self._wakeup = asyncio.Event()
 
-    @property
-    def followed(self) -> Collection[Following]:
-        """What is being followed now."""
-        return self._followed.values()
-
     async def follow(self, shards: Iterable[Shard], *, stays: bool) -> list[Following]:
         """Begin to fill shards from where their stores are; one that is followed already goes on.
 
         Without `stays` a shard is let go of once it has caught up; one that is closed meanwhile
-        is left out. A store that is ahead of
-        its changelog, or that the changelog has left behind, is emptied, and filled anew.
+        is left out. A store that is ahead of its changelog, or that the changelog has left
+        behind, is emptied, and filled anew.
         """
         async with self._lock:
             known = {s.tp: f for s in shards if (f := self._followed.get(s.tp)) is not None}

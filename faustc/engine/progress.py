@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from faustc.clock import monotonic
 
-__all__ = ["Filling", "Progress", "filled", "under_way"]
+__all__ = ["Filling", "filled", "under_way"]
 
 
 class Filling(Protocol):
@@ -20,23 +20,17 @@ class Filling(Protocol):
     shard: Any
 
 
-class Progress:
-    """When something began."""
-
-    def __init__(self) -> None:
-        self.begun_at = monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """How long ago that was."""
-        return max(monotonic() - self.begun_at, 1e-6)
+def _seconds(followings: Collection[Filling]) -> float:
+    """Return how long ago the first of them began."""
+    now = monotonic()
+    return max(now - min((following.begun_at for following in followings), default=now), 1e-6)
 
 
-def filled(followings: Collection[Filling], progress: Progress) -> str:
+def filled(followings: Collection[Filling]) -> str:
     """Say what was filled, from how many records, and how fast."""
     records = sum(following.records for following in followings)
     topics = sorted({following.shard.tp.topic for following in followings})
-    took = progress.seconds
+    took = _seconds(followings)
     what = f"{', '.join(topics)} ({len(followings)} partitions)"
     return (
         f"Tables are whole: {what}, {records:,} records in {took:.1f} s ({records / took:,.0f}/s)"
@@ -47,7 +41,7 @@ def under_way(topic: str, followings: Collection[Filling], positions: Collection
     """Say how far one changelog has been read, and how long it may take still."""
     done = sum(positions) - sum(following.start for following in followings)
     whole = sum(following.end - following.start for following in followings)
-    took = max(monotonic() - min(following.begun_at for following in followings), 1e-6)
+    took = _seconds(followings)
     rate = done / took
     left = f"about {(whole - done) / rate:.0f} s left" if rate else "nothing yet"
     share = done / whole if whole else 1.0

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from faustc.engine.declare import TopicSpec
 from faustc.engine.follower import Follower, Following
 from faustc.engine.nursery import Nursery
-from faustc.engine.progress import Progress, filled
+from faustc.engine.progress import filled
 from faustc.engine.shard import Shard
 from faustc.exceptions import ConnectionLost, ImproperlyConfigured, KafkaTimeout
 from faustc.stores.base import Store
@@ -70,15 +70,13 @@ class _Part:
         self.sources: set[TopicPartition] = set()
         self.shards: list[tuple[Kept, Shard]] = []
         self.whole = False
-        self.task: asyncio.Task[None] | None = None
 
 
 class Tables:
     """Keeps the shards of all tables of an app.
 
-    send(topic, values, keys, partition) is what sends a shard's changes; it is awaited for
-    a promise, which has `result()` once the producer is flushed. let_in opens the inboxes
-    of partitions whose tables are whole.
+    producer is awaited for what sends changes: the promises of its `send_many` have a result once
+    it is flushed. let_in opens the inboxes of partitions whose tables are whole.
     """
 
     def __init__(
@@ -216,7 +214,6 @@ class Tables:
         """Fill the tables of these units, and let their events in, each as soon as it is whole."""
         if self._delay_s:
             await asyncio.sleep(self._delay_s)
-        progress = Progress()
         followings: list[Following] = []
         concerned: list[Kept] = []
         parts = [(unit, part) for unit in units if (part := self._parts.get(unit)) is not None]
@@ -241,7 +238,7 @@ class Tables:
                 self._let_in(part.sources)
         finally:
             self.recovering -= len(units)
-        logger.info("%s", filled(followings, progress))
+        logger.info("%s", filled(followings))
         for table in concerned:
             await table.on_recovered()
 

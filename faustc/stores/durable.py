@@ -83,6 +83,19 @@ class Database(Protocol):
         """Close it; all cursors are closed by now."""
 
 
+class Binding:
+    """What the databases of both bindings have in common."""
+
+    def __init__(self, db: Any, batch_class: Any) -> None:
+        self._db = db
+        self._batch_class = batch_class
+        self.get: Callable[[bytes], bytes | None] = db.get
+        self.write: Callable[[Any], Any] = db.write
+
+    def close(self) -> None:
+        self._db.close()
+
+
 class DurableStore(Store):
     """State in a database of a folder of its own; subclasses say how to open one.
 

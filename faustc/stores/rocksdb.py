@@ -8,12 +8,12 @@ block for the end. The first is why batches are small, the others are kept from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from faustc.exceptions import ImproperlyConfigured
-from faustc.stores.durable import Cursor, Database, DurableStore, WriteBatch
+from faustc.stores.durable import Binding, Cursor, Database, DurableStore, WriteBatch
 from faustc.stores.options import DEFAULT_BLOCK_CACHE_SIZE, as_given, set_all
 
 __all__ = ["RocksDBStore"]
@@ -24,17 +24,8 @@ MIB = 1 << 20
 BLOOM_BITS = 10
 
 
-class _RocksDB:
+class _RocksDB(Binding):
     """A database of rocksdb-py."""
-
-    get: Callable[[bytes], bytes | None]
-    write: Callable[[Any], Any]
-
-    def __init__(self, db: Any, batch_class: Any) -> None:
-        self._db = db
-        self._batch_class = batch_class
-        self.get = db.get
-        self.write = db.write
 
     def batch(self) -> WriteBatch:
         batch = self._batch_class()
@@ -43,9 +34,6 @@ class _RocksDB:
     def scan(self, start: bytes) -> Cursor:
         cursor: Cursor = self._db.iterator(mode="from", key=start)
         return cursor
-
-    def close(self) -> None:
-        self._db.close()
 
 
 class RocksDBStore(DurableStore):

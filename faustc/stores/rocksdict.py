@@ -6,12 +6,12 @@ the other wrote, as far as the versions of RocksDB in them allow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from faustc.exceptions import ImproperlyConfigured
-from faustc.stores.durable import Cursor, Database, DurableStore, WriteBatch
+from faustc.stores.durable import Binding, Cursor, Database, DurableStore, WriteBatch
 from faustc.stores.options import DEFAULT_BLOCK_CACHE_SIZE, as_given, set_all
 
 __all__ = ["RocksDictStore"]
@@ -20,17 +20,8 @@ SCHEME = "rocksdict://"
 DEFAULT_BLOOM_BITS = 10
 
 
-class _Rdict:
+class _Rdict(Binding):
     """A database of rocksdict."""
-
-    get: Callable[[bytes], bytes | None]
-    write: Callable[[Any], Any]
-
-    def __init__(self, db: Any, batch_class: Any) -> None:
-        self._db = db
-        self._batch_class = batch_class
-        self.get = db.get
-        self.write = db.write
 
     def batch(self) -> WriteBatch:
         batch = self._batch_class(raw_mode=True)
@@ -38,9 +29,6 @@ class _Rdict:
 
     def scan(self, start: bytes) -> Cursor:
         return _Cursor(self._db.iter(), start)
-
-    def close(self) -> None:
-        self._db.close()
 
 
 class _Cursor:

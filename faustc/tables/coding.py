@@ -35,7 +35,7 @@ class Coding:
         windowed: bool,
     ) -> None:
         self.name = name
-        self._key_type, self._value_type = key_type, value_type
+        self._key_type = key_type
         self._raw_values = value_serializer == "raw"
         self._decode_plain = registry.key_decoder(key_type, key_serializer)
         self._decode_value = registry.value_decoder(value_type, value_serializer, allow_empty=True)

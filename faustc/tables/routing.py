@@ -108,13 +108,17 @@ class Routing:
 
     def _raw(self, key: Any) -> bytes:
         """Return the bytes of a key; those of the latest plain ones are known."""
+        return self._known_bytes(key, "encode_key")
+
+    def _known_bytes(self, key: Any, encode: str) -> bytes:
+        """Return what a method of the coding makes of a key: it is always the same one."""
         if key.__class__ not in PLAIN_KEYS:
-            return self.coding.encode_key(key)  # type: ignore[no-any-return]
+            return getattr(self.coding, encode)(key)  # type: ignore[no-any-return]
         raw: Any = self._raws.hot.get(key)
         if raw is None:
             raw = self._raws.cold.get(key)
             if raw is None:
-                raw = self.coding.encode_key(key)
+                raw = getattr(self.coding, encode)(key)
             self._raws.put(key, raw, 2 * len(raw))
         return raw  # type: ignore[no-any-return]
 

@@ -269,9 +269,7 @@ class Table(Windowed, Collection, MutableMapping[K, V]):
 
         key and value are the headings. sort: by key, or by sortkey(pair).
         """
-        return drawn(
-            self.pairs(), title.format(table=self), (key, value), sortkey if sort else None, target
-        )
+        return drawn(self.pairs(), title.format(table=self), key, value, sort, sortkey, target)
 
     def _raw_keys(self, facet: Facet) -> Iterator[bytes]:
         return (raw for raw, _ in facet.shard.items())

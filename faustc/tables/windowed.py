@@ -9,7 +9,7 @@ from faustc.clock import now_ms
 from faustc.exceptions import ImproperlyConfigured, OutsideStream
 from faustc.tables.expiry import Expiry
 from faustc.tables.facets import MISSING, Facet, Kept
-from faustc.tables.routing import PLAIN_KEYS, Routing, message_in_hand
+from faustc.tables.routing import Routing, message_in_hand
 from faustc.windows import Window, WindowRange
 
 __all__ = ["Windowed"]
@@ -53,19 +53,8 @@ class Windowed(Routing):
     # -- the ranges of a moment ----------------------------------------------------------
 
     def _part(self, key: Any) -> bytes:
-        """Return the bytes of a key without a range."""
-        if key.__class__ not in PLAIN_KEYS:
-            return self.coding.encode_part(key)  # type: ignore[no-any-return]
-        part: Any = self._raws.hot.get(key)
-        if part is None:
-            part = self._raws.cold.get(key)
-            if part is None:
-                part = self.coding.encode_part(key)
-            self._raws.put(key, part, 2 * len(part))
-        return part  # type: ignore[no-any-return]
-
-    def _window_ranges(self, timestamp: float) -> Iterator[WindowRange]:
-        return iter(self._range_of.ranges(timestamp))
+        """Return the bytes of a key without a range; those of the latest plain ones are known."""
+        return self._known_bytes(key, "encode_part")
 
     def _places(self, key: Any, timestamp: float) -> Iterator[tuple[Facet, bytes, WindowRange]]:
         """Return where a change goes: to every window of the moment that is not over."""

@@ -312,15 +312,7 @@ class WindowWrapper:
 
     def as_ansitable(self, title: str = "{table.name}", **options: Any) -> str:
         """Draw keys, and their values at the time of the table; see Table.as_ansitable."""
-        key, value = options.pop("key", "Key"), options.pop("value", "Value")
-        sortkey = options.pop("sortkey", operator.itemgetter(0))
-        sort, target = options.pop("sort", False), options.pop("target", None)
-        if options:
-            raise TypeError(f"as_ansitable takes no {', '.join(options)}")
-        return drawn(
-            self.items(), title.format(table=self.table), (key, value), sortkey if sort else None,
-            target,
-        )  # fmt: skip
+        return drawn(self.items(), title.format(table=self.table), **options)
 
 
 class _WindowedView:

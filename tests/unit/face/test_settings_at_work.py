@@ -154,38 +154,32 @@ async def test_a_stop_waits_for_what_is_in_hand_if_it_is_to(
         assert t.committed("t", 0) == committed
 
 
+async def said_of_a_slow_event(app: Any, caplog: pytest.LogCaptureFixture) -> str:
+    """Return what is logged while an app has been at one event for 190 seconds."""
+    reading(app, lambda value: asyncio.sleep(200))
+    async with app.test_context() as t:
+        with caplog.at_level(logging.WARNING):
+            await t.send("t", value=1)
+            await t.advance(190)
+        said = caplog.text
+        await t.settled()
+    return said
+
+
 @pytest.mark.parametrize(("timeout", "told"), [(100.0, True), (HOUR, False)])
 async def test_an_event_that_takes_too_long_is_told_of(
     app_of: Any, caplog: pytest.LogCaptureFixture, timeout: float, told: bool
 ) -> None:
-    # given
-    app = app_of(stream_processing_timeout=timeout)
-    reading(app, lambda value: asyncio.sleep(200))
-    async with app.test_context() as t:
-        # when
-        with caplog.at_level(logging.WARNING):
-            await t.send("t", value=1)
-            await t.advance(190)
-        # then
-        assert ("t/0" in caplog.text) is told
-        await t.settled()
+    said = await said_of_a_slow_event(app_of(stream_processing_timeout=timeout), caplog)
+    assert ("t/0" in said) is told
 
 
 @pytest.mark.parametrize(("timeout", "told"), [(100.0, True), (HOUR, False)])
 async def test_a_partition_without_commits_is_told_of(
     app_of: Any, caplog: pytest.LogCaptureFixture, timeout: float, told: bool
 ) -> None:
-    # given
     app = app_of(broker_commit_livelock_soft_timeout=timeout)
-    reading(app, lambda value: asyncio.sleep(200))
-    async with app.test_context() as t:
-        # when
-        with caplog.at_level(logging.WARNING):
-            await t.send("t", value=1)
-            await t.advance(190)
-        # then
-        assert ("behind its end" in caplog.text) is told
-        await t.settled()
+    assert ("behind its end" in await said_of_a_slow_event(app, caplog)) is told
 
 
 @pytest.mark.parametrize("whose", ["consumer", "producer"])
