@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from faustc.tables.sets import Set, SetGlobalTable, SetTable
     from faustc.tables.table import Table
     from faustc.topics import Topic
-    from faustc.windows import HoppingWindow, SlidingWindow, TumblingWindow, Window
+    from faustc.windows import (
+        HoppingWindow,
+        SessionWindow,
+        SlidingWindow,
+        TumblingWindow,
+        Window,
+    )
     from faustc.worker import Worker
 
 __all__ = [
@@ -56,6 +62,7 @@ __all__ = [
     "Schema",
     "Sensor",
     "Service",
+    "SessionWindow",
     "Set",
     "SetGlobalTable",
     "SetTable",
@@ -102,6 +109,7 @@ _PLACES = {
     "Table": "faustc.tables.table",
     "Topic": "faustc.topics",
     "HoppingWindow": "faustc.windows",
+    "SessionWindow": "faustc.windows",
     "SlidingWindow": "faustc.windows",
     "TumblingWindow": "faustc.windows",
     "Window": "faustc.windows",

@@ -6,13 +6,23 @@ seconds since the epoch, sizes are seconds or a timedelta.
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from datetime import timedelta
 from math import floor
+from typing import Any
 
 from faustc.exceptions import ImproperlyConfigured
 
-__all__ = ["HoppingWindow", "SlidingWindow", "TumblingWindow", "Window", "WindowRange"]
+__all__ = [
+    "HoppingWindow",
+    "SessionWindow",
+    "SlidingWindow",
+    "TumblingWindow",
+    "Window",
+    "WindowRange",
+]
 
 WindowRange = tuple[float, float]
 Seconds = float | timedelta
@@ -135,6 +145,54 @@ class SlidingWindow(Window):
 
     def earliest(self, timestamp: float) -> WindowRange:
         """Return the range around the moment."""
+        return self.current(timestamp)
+
+
+class SessionWindow(Window):
+    """Windows of activity: each goes on while the key's events are no more than `gap` apart.
+
+    A range goes from the first event to the last one. An event that comes between two sessions,
+    near enough to both, makes one of them, which has merge(value of the first, of the second).
+    A session closes once `expires` seconds have passed since its last event, which is no less
+    than gap: until then an event may go on with it.
+    """
+
+    def __init__(
+        self,
+        gap: Seconds,
+        expires: Seconds | None = None,
+        merge: Callable[[Any, Any], Any] = operator.add,
+    ) -> None:
+        self.gap = _positive("gap", gap)
+        self.expires = _expiry(expires)
+        if self.expires is not None and self.expires < self.gap:
+            raise ImproperlyConfigured(
+                f"a session goes on while events are no more than {gap!r} apart, so it cannot "
+                f"expire {expires!r} after its last one: let expires be gap or more"
+            )
+        if not callable(merge):
+            raise ImproperlyConfigured(
+                f"merge of a session window is a function of two values, not {merge!r}"
+            )
+        self.merge = merge
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: gap={self.gap} expires={self.expires}>"
+
+    def ranges(self, timestamp: float) -> list[WindowRange]:
+        """Return the range of an event that is alone."""
+        return [self.current(timestamp)]
+
+    def stale(self, timestamp: float, latest_timestamp: float) -> bool:
+        """Say whether what ended at timestamp has expired, with latest_timestamp seen."""
+        return self.expires is not None and timestamp <= latest_timestamp - self.expires
+
+    def current(self, timestamp: float) -> WindowRange:
+        """Return the range of an event that is alone: which session it is in, a table knows."""
+        return timestamp, timestamp
+
+    def earliest(self, timestamp: float) -> WindowRange:
+        """Return the range of an event that is alone."""
         return self.current(timestamp)
 
 

@@ -73,6 +73,14 @@ class Shard:
         if self.dirty_bytes >= self.max_bytes:
             self._on_full()
 
+    def drop(self, key: bytes) -> None:
+        """Take a key away; the changelog hears of it only if it may have heard of the key."""
+        sent = key in self.flying or key in self._sending
+        if self.dirty.get(key) is None or sent or self.store.get(key) is not None:
+            self.set(key, None)
+        else:
+            del self.dirty[key]
+
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over a view as of now: all pairs, in no order."""
         changed = {**self.flying, **self.dirty}

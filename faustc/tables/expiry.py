@@ -83,6 +83,9 @@ class Expiry:
             if self._counts is not None:
                 self._counts[self._table._part(key[0])] += 1
 
+    def gone(self, raw: bytes, key: Any) -> None:
+        """Hear that a key has no value in a window any more; it is found out when that ends."""
+
     # -- as time goes by -----------------------------------------------------------------
 
     async def sweep(self, *, behind: bool) -> None:
@@ -99,14 +102,15 @@ class Expiry:
         while self._heap and self._window.stale(self._heap[0], self.time):
             end = self._heap[0]
             self._closed_to = max(self._closed_to, end)
-            raws = self._ends[end]
+            raws = self._ends.get(end)
             while raws:
                 await self._close(raws.pop())
                 await turn.over()
                 if not self.here:
                     return
-            heappop(self._heap)
-            del self._ends[end]
+            if self._heap and self._heap[0] == end:
+                heappop(self._heap)
+            self._ends.pop(end, None)
 
     @property
     def here(self) -> bool:
@@ -118,20 +122,23 @@ class Expiry:
         """Find the windows that the store has, once."""
         if self._scanned:
             return
-        decode = self._table.coding.decode_key
         for raw in self._table._raw_keys(self._facet):
-            try:
-                key = decode(raw)
-            except DecodeError as exc:
-                logger.warning("Table %s: a key is left alone: %s", self._table.name, exc)
-                continue
-            self.note(raw, key)
-            # A window is there since an event came that is not before its beginning.
-            self.latest = max(self.latest, key[1][0])
+            self._found(raw)
             await turn.over()
             if not self.here:
                 return
         self._scanned = True
+
+    def _found(self, raw: bytes) -> None:
+        """Note a window that the store has."""
+        try:
+            key = self._table.coding.decode_key(raw)
+        except DecodeError as exc:
+            logger.warning("Table %s: a key is left alone: %s", self._table.name, exc)
+            return
+        self.note(raw, key)
+        # A window is there since an event came that is not before its beginning.
+        self.latest = max(self.latest, key[1][0])
 
     def _go_on(self, behind: bool) -> None:
         """Find out what time it is."""

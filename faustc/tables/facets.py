@@ -95,6 +95,14 @@ class Facet:
     def delete(self, raw: bytes) -> None:
         """Take a key away."""
         self.shard.set(raw, None)
+        self._let_go(raw)
+
+    def drop(self, raw: bytes) -> None:
+        """Take a key away of which nobody needs to hear if it is new; see Shard.drop."""
+        self.shard.drop(raw)
+        self._let_go(raw)
+
+    def _let_go(self, raw: bytes) -> None:
         self.kept.hot.pop(raw, None)
         self.kept.cold.pop(raw, None)
 

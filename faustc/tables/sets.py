@@ -20,6 +20,7 @@ from faustc.tables.members import ChangeloggedSet, Members, SetStore, split
 from faustc.tables.table import Table
 from faustc.tables.wrappers import WindowSet, WindowWrapper
 from faustc.types import TopicPartition
+from faustc.windows import SessionWindow, Window
 
 __all__ = [
     "Set",
@@ -51,9 +52,12 @@ class SetWindowSet(WindowSet):
 
     def _each(self, what: str, element: Any, event: Any) -> None:
         timestamp = self.wrapper.get_timestamp(self.event if event is None else event)
+        found = False
         for facet, raw, window_range in self.table._places(self.key, timestamp):
             getattr(self.table._set_in(facet, (self.key, window_range), raw), what)(element)
-        self.wrapper.on_set_key(self.key, element)
+            found = True
+        if found:
+            self.wrapper.on_set_key(self.key, element)
 
 
 class SetWindowWrapper(WindowWrapper):
@@ -317,6 +321,13 @@ class SetTable(Table[K, Any]):
                 self._drop(one, raw, self.coding.decode_key(raw))
 
     # -- windows -----------------------------------------------------------------------
+
+    def _set_window(self, window: Window) -> None:
+        if isinstance(window, SessionWindow):
+            raise ImproperlyConfigured(
+                f"table {self.name}: sets have no sessions; a Table with default=set has"
+            )
+        super()._set_window(window)
 
     def _raw_keys(self, facet: Facet) -> Iterator[bytes]:
         return iter(list(facet.sets.all()))

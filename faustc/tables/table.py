@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, ItemsView, Iterator, MutableMapping, ValuesView
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar, overload
@@ -14,7 +15,7 @@ from faustc.tables.facets import MISSING, Facet
 from faustc.tables.routing import PLAIN_KEYS
 from faustc.tables.windowed import Windowed
 from faustc.tables.wrappers import WindowWrapper
-from faustc.windows import HoppingWindow, SlidingWindow, TumblingWindow, Window
+from faustc.windows import HoppingWindow, SessionWindow, SlidingWindow, TumblingWindow, Window
 
 __all__ = ["Table"]
 
@@ -35,7 +36,8 @@ class Table(Windowed, Collection, MutableMapping[K, V]):
     A key gets its value, and the changelog its record, when it is assigned: what changes
     within a value counts once that is assigned again.
 
-    `tumbling()`, `hopping()`, `sliding()` and `using_window()` make a windowed table of it.
+    `tumbling()`, `hopping()`, `sliding()`, `session()` and `using_window()` make a windowed
+    table of it.
     """
 
     WindowWrapper: ClassVar[type[WindowWrapper]] = WindowWrapper
@@ -159,6 +161,8 @@ class Table(Windowed, Collection, MutableMapping[K, V]):
         if self._hooked:
             self._tell("del", key)
         facet.delete(raw)
+        if facet.expiry is not None:
+            facet.expiry.gone(raw, key)
         if self._state is not None:
             self._state.keys_deleted += 1
 
@@ -339,6 +343,19 @@ class Table(Windowed, Collection, MutableMapping[K, V]):
     ) -> Any:
         """Return this table with a window around each moment."""
         return self.using_window(SlidingWindow(before, after, expires), key_index=key_index)
+
+    def session(
+        self,
+        gap: Seconds,
+        expires: Seconds | None = None,
+        key_index: bool = False,
+        merge: Callable[[Any, Any], Any] = operator.add,
+    ) -> Any:
+        """Return this table with sessions: windows that go on while events are no gap apart.
+
+        merge makes one value of two, where an event makes one session of two. Faust has none.
+        """
+        return self.using_window(SessionWindow(gap, expires, merge), key_index=key_index)
 
 
 class _Items(ItemsView[K, V]):

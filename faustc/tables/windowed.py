@@ -10,7 +10,8 @@ from faustc.exceptions import ImproperlyConfigured, OutsideStream
 from faustc.tables.expiry import Expiry
 from faustc.tables.facets import MISSING, Facet, Kept
 from faustc.tables.routing import Routing, message_in_hand
-from faustc.windows import Window, WindowRange
+from faustc.tables.sessions import SessionExpiry, places
+from faustc.windows import SessionWindow, Window, WindowRange
 
 __all__ = ["Windowed"]
 
@@ -34,6 +35,11 @@ class Windowed(Routing):
             raise ImproperlyConfigured(f"table {self.name}: {window!r} is no window")
         if self._by_partition:
             raise ImproperlyConfigured(f"table {self.name} is in use, and has no window")
+        if isinstance(window, SessionWindow) and (self.use_partitioner or self.is_global):
+            raise ImproperlyConfigured(
+                f"table {self.name}: sessions are in the partition of their events, so a table "
+                "that has them is not global, and has no use_partitioner"
+            )
         self.window = window
         self._coding = None
         self._raws = Kept(self._raws.limit * 2)
@@ -46,6 +52,8 @@ class Windowed(Routing):
 
     def _new_expiry(self, facet: Facet) -> Expiry | None:
         window = self.window
+        if isinstance(window, SessionWindow):
+            return SessionExpiry(self, facet, window)
         if window is None or not window.expires:
             return None
         return Expiry(self, facet, window)
@@ -58,8 +66,11 @@ class Windowed(Routing):
 
     def _places(self, key: Any, timestamp: float) -> Iterator[tuple[Facet, bytes, WindowRange]]:
         """Return where a change goes: to every window of the moment that is not over."""
-        coding, part = self._coding or self.coding, self._part(key)
         here = self._here_quickly()
+        if isinstance(self.window, SessionWindow):
+            yield from places(self, here or self._to_write(b""), key, timestamp)
+            return
+        coding, part = self._coding or self.coding, self._part(key)
         late = False
         for window_range in self._range_of.ranges(timestamp):
             raw = coding.windowed(part, key, window_range)
@@ -68,7 +79,11 @@ class Windowed(Routing):
                 late = True
             else:
                 yield facet, raw, window_range
-        if late and self._state is not None:
+        if late:
+            self._is_late()
+
+    def _is_late(self) -> None:
+        if self._state is not None:
             self._state.events_late += 1
 
     def _here_quickly(self) -> Facet | None:
@@ -81,35 +96,65 @@ class Windowed(Routing):
 
     def _apply_window_op(
         self, op: Callable[[Any, Any], Any], key: Any, value: Any, timestamp: float
-    ) -> None:
-        """Give a key in every window of a moment op(what it was, value)."""
+    ) -> bool:
+        """Give a key in every window of a moment op(what it was, value); False: it is late."""
+        found = False
         for facet, raw, window_range in self._places(key, timestamp):
             old = facet.get(raw)
             if old is MISSING:
                 old = self.__missing__((key, window_range))
             self._put(facet, raw, (key, window_range), op(old, value))
+            found = True
+        return found
 
-    def _set_windowed(self, key: Any, value: Any, timestamp: float) -> None:
-        """Give a key a value in every window of a moment."""
+    def _set_windowed(self, key: Any, value: Any, timestamp: float) -> bool:
+        """Give a key a value in every window of a moment; False: it is late."""
+        found = False
         for facet, raw, window_range in self._places(key, timestamp):
             self._put(facet, raw, (key, window_range), value)
+            found = True
+        return found
 
     def _del_windowed(self, key: Any, timestamp: float) -> None:
         """Delete a key from every window of a moment; raises KeyError if it is in none."""
         found = False
-        for facet, raw, window_range in self._places(key, timestamp):
+        for facet, raw, window_range in self._places_there(key, timestamp):
             if facet.has(raw):
                 found = True
                 self._delete(facet, raw, (key, window_range))
         if not found:
             raise KeyError(key)
 
+    def _places_there(self, key: Any, timestamp: float) -> Iterator[tuple[Facet, bytes, Any]]:
+        """Return where a key may have something at a moment; nothing is made there."""
+        if not isinstance(self.window, SessionWindow):
+            yield from self._places(key, timestamp)
+            return
+        facet, part = self._to_write(b""), self._part(key)
+        for session in facet.expiry.near(part, timestamp):
+            yield facet, self.coding.windowed(part, key, session), session
+
     # -- reading -----------------------------------------------------------------------
+
+    def _range_at(
+        self, key: Any, window_range: WindowRange, facet: Facet | None = None
+    ) -> WindowRange:
+        """Return the range that a key has where a moment has this one: of sessions its own."""
+        if isinstance(self.window, SessionWindow):
+            part = self._part(key)
+            for one in self._to_read(b"") if facet is None else (facet,):
+                sessions = one.expiry.near(part, window_range[0])
+                if sessions:
+                    return sessions[-1]  # type: ignore[no-any-return]
+        return window_range
 
     def _items_in(self, window_range: WindowRange, keys: Any) -> Iterator[tuple[Any, Any]]:
         """Iterate over keys that are given with their partitions, and their values in a window."""
         by_key = self.use_partitioner or self.is_global
+        moment = window_range
         for partition, key in keys:
+            if not by_key:
+                window_range = self._range_at(key, moment, self._facet_of(partition))
             raw = self.coding.windowed(self._part(key), key, window_range)
             facet = self._facet_of(self._partition_of(raw) if by_key else partition)
             value = self._value_of(facet, raw)
@@ -121,17 +166,18 @@ class Windowed(Routing):
             yield key, value
 
     def _windowed_timestamp(self, key: Any, timestamp: float) -> Any:
-        return self._get_key((key, self._range_of.current(timestamp)))
+        return self._get_key((key, self._range_at(key, self._range_of.current(timestamp))))
 
     def _windowed_contains(self, key: Any, timestamp: float) -> bool:
-        return self._has_key((key, self._range_of.current(timestamp)))
+        return self._has_key((key, self._range_at(key, self._range_of.current(timestamp))))
 
     def _windowed_now(self, key: Any) -> Any:
-        return self._get_key((key, self._range_of.earliest(self._relative_now())))
+        window_range = self._range_of.earliest(self._relative_now())
+        return self._get_key((key, self._range_at(key, window_range)))
 
     def _windowed_delta(self, key: Any, d: Any, event: Any = None) -> Any:
         moment = self._relative_event(event)
-        return self._get_key((key, self._range_of.delta(moment, d)))
+        return self._get_key((key, self._range_at(key, self._range_of.delta(moment, d))))
 
     # -- what time it is -----------------------------------------------------------------
 

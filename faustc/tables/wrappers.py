@@ -48,8 +48,8 @@ class WindowSet:
         """Give the key op(what it was, value) in every window of the time of an event."""
         wrapper = self.wrapper
         timestamp = wrapper.get_timestamp(self.event if event is None else event)
-        self.table._apply_window_op(op, self.key, value, timestamp)
-        wrapper.on_set_key(self.key, value)
+        if self.table._apply_window_op(op, self.key, value, timestamp):
+            wrapper.on_set_key(self.key, value)
         return self
 
     def value(self, event: Any = None) -> Any:
@@ -244,8 +244,9 @@ class WindowWrapper:
         return self.ValueType(key, self.table, self)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if not isinstance(value, WindowSet):
-            self.table._set_windowed(key, value, self.get_timestamp())
+        if isinstance(value, WindowSet):
+            return  # what `table[key] += 1` ends with
+        if self.table._set_windowed(key, value, self.get_timestamp()):
             self.on_set_key(key, value)
 
     def __delitem__(self, key: Any) -> None:
