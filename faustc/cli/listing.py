@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from faustc.cli.base import CommandLineError, argument, option
+from faustc.cli.base import CommandLineError, argument, broker_option, option
 from faustc.cli.command import AppCommand
+from faustc.cli.verifying import verify_stores
 from faustc.imports import did_you_mean
 from faustc.models.registry import registry
 from faustc.topics import Topic
@@ -110,13 +111,25 @@ class Model(Listing):
 
 
 class Tables(Listing):
-    """List the tables."""
+    """List the tables, or compare those that are stored here with their changelogs."""
 
     title = "Tables"
     headers: ClassVar[Sequence[str]] = ("name", "help")
+    options = (
+        option(
+            "--verify",
+            is_flag=True,
+            help="Compare each local store with its changelog; stop the worker before.",
+        ),
+        broker_option,
+    )
 
-    async def run(self) -> None:
-        known = getattr(self.discovered(), "tables", {})
+    async def run(self, *, verify: bool, broker: str | None) -> None:
+        self.invocation.broker = broker or self.invocation.broker
+        if verify:
+            await verify_stores(self, self.discovered())
+            return
+        known = self.discovered().tables
         rows = [[one.name, one.help or NOT_SAID] for one in known.values()]
         self.say(self.tabulate(rows, headers=self.headers, title=self.title))
 

@@ -179,6 +179,7 @@ class Engine:
             standbys = self.options.standbys
             await self.tables.start(tables, names, default_partitions, keeps_standbys=standbys > 0)
             self.sharing.keep_sizes(self.tables.sizes, standbys)
+            self.sharing.tell_held(self.tables.held())
         if self.assignment.readers():
             await self._start_consumer()
         elif tables:
@@ -266,6 +267,17 @@ class Engine:
         await self.declare([spec])
         consumer = self._lone_consumer(auto_offset_reset="latest")
         await self.mailboxes.open(Mailbox(consumer, spec.name, deliver))
+
+    async def open_changelogs(self) -> Any:
+        """Start what changelogs are read with, for who looks at them from outside of a worker.
+
+        It reads nothing yet, and is stopped by whoever asked for it.
+        """
+        await self._doors.open()
+        consumer = self._changelog_consumer()
+        consumer.assign(())
+        await consumer.start(self.options.start_timeout_s)
+        return consumer
 
     def _changelog_consumer(self) -> Any:
         """Make what changelogs are read with: by hand, and only what is committed."""

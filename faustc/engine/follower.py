@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 SLICE_BYTES = 1 << 19
 POLL_MS = 250
 PROGRESS_S = 5.0
+TERMINAL_PROGRESS_S = 1.0  # where somebody watches
 
 
 class Following:
@@ -62,6 +64,7 @@ class Follower:
         self._lock = asyncio.Lock()
         self._followed: dict[TopicPartition, Following] = {}
         self._wakeup = asyncio.Event()
+        self._watched = sys.stderr is not None and sys.stderr.isatty()
 
     async def follow(self, shards: Iterable[Shard], *, stays: bool) -> list[Following]:
         """Begin to fill shards from where their stores are; one that is followed already goes on.
@@ -128,12 +131,13 @@ class Follower:
 
     async def _run(self) -> None:
         consumer = self._consumer
-        progress_at = monotonic() + PROGRESS_S
+        progress_s = TERMINAL_PROGRESS_S if self._watched else PROGRESS_S
+        progress_at = monotonic() + progress_s
         while True:
             if not self._followed:
                 self._wakeup.clear()
                 await self._wakeup.wait()
-                progress_at = monotonic() + PROGRESS_S
+                progress_at = monotonic() + progress_s
             fetched = await consumer.getbatches(timeout_ms=POLL_MS, max_bytes=SLICE_BYTES)
             for tp, batches in fetched.items():
                 following = self._followed.get(tp)
@@ -143,7 +147,7 @@ class Follower:
                         await following.shard.listener(batches)
             self._look()
             if monotonic() >= progress_at:
-                progress_at = monotonic() + PROGRESS_S
+                progress_at = monotonic() + progress_s
                 self._tell_progress()
             await asyncio.sleep(0)
 
@@ -155,7 +159,7 @@ class Follower:
                 by_topic.setdefault(following.shard.tp.topic, []).append(following)
         for topic, behind in sorted(by_topic.items()):
             positions = [self.position(f.shard.tp) or f.start for f in behind]
-            logger.info("%s", under_way(topic, behind, positions))
+            logger.info("%s", under_way(topic, behind, positions, bar=self._watched))
 
     def _look(self) -> None:
         """Note which shards have caught up."""
@@ -185,6 +189,11 @@ def _start_of(shard: Shard, first: int, end: int, topic_id: str | None) -> int:
         why = f"is ahead of its changelog, which ends at {end}"
     elif position is not None and position < first:
         why = f"was left behind by its changelog, which begins at {first} now"
+    elif position is not None and position < end and shard.is_too_old:
+        why = (
+            f"was away for longer than its changelog keeps deletions ({shard.deletions_kept_s:g} "
+            "s, delete.retention.ms), so keys in it may be deleted by now"
+        )
     if why is not None:
         logger.warning(
             "The store of %s/%d (offset %d) %s: it is filled anew", *shard.tp, position, why

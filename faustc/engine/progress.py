@@ -9,6 +9,8 @@ from faustc.clock import monotonic
 
 __all__ = ["Filling", "filled", "under_way"]
 
+BAR = 20  # characters
+
 
 class Filling(Protocol):
     """A shard on its way from `start` to `end` of its changelog."""
@@ -37,12 +39,22 @@ def filled(followings: Collection[Filling]) -> str:
     )
 
 
-def under_way(topic: str, followings: Collection[Filling], positions: Collection[int]) -> str:
-    """Say how far one changelog has been read, and how long it may take still."""
+def under_way(
+    topic: str,
+    followings: Collection[Filling],
+    positions: Collection[int],
+    *,
+    bar: bool = False,
+) -> str:
+    """Say how far one changelog has been read, and how long it may take still.
+
+    bar: draw it, too.
+    """
     done = sum(positions) - sum(following.start for following in followings)
     whole = sum(following.end - following.start for following in followings)
     took = _seconds(followings)
     rate = done / took
     left = f"about {(whole - done) / rate:.0f} s left" if rate else "nothing yet"
     share = done / whole if whole else 1.0
-    return f"Filling {topic}: {done:,} of {whole:,} ({share:.0%}), {rate:,.0f}/s, {left}"
+    drawn = f"{'█' * round(share * BAR):░<{BAR}} " if bar else ""
+    return f"Filling {topic}: {drawn}{done:,} of {whole:,} ({share:.0%}), {rate:,.0f}/s, {left}"

@@ -9,6 +9,7 @@ A key that changes several times between two commits is sent once, with its last
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from faustc.types import TopicPartition
 
 __all__ = ["Shard"]
 
+# How long a compacted topic keeps deletions unless it says so: delete.retention.ms.
+DEFAULT_DELETIONS_KEPT_S = 86_400.0
 # What may be changed and not committed, of one partition, before a commit is asked for.
 DEFAULT_MAX_BYTES = 8 << 20
 
@@ -25,6 +28,7 @@ class Shard:
     """The state of one partition: bytes by key.
 
     tp is the changelog's partition; `dirty_bytes` what was written since the last commit, about.
+    deletions_kept_s: for how long the changelog keeps the records of deletions.
     Once that is max_bytes, on_full is called with each further change: a commit is due.
     One that is `followed` is filled from its changelog all the time, as others write to it.
     """
@@ -37,12 +41,14 @@ class Shard:
         max_bytes: int = DEFAULT_MAX_BYTES,
         on_full: Callable[[], None] = lambda: None,
         followed: bool = False,
+        deletions_kept_s: float = DEFAULT_DELETIONS_KEPT_S,
     ) -> None:
         self.tp = tp
         self.store = store
         self.max_bytes = max_bytes
         self._on_full = on_full
         self.followed = followed
+        self.deletions_kept_s = deletions_kept_s
         #: Told of the batches that the changelog brings.
         self.listener: Callable[[Sequence[Any]], Awaitable[None]] | None = None
         self.dirty: dict[bytes, bytes | None] = {}
@@ -100,6 +106,12 @@ class Shard:
         for key, value in changed.items():
             count += (value is not None) - (self.store.get(key) is not None)
         return count
+
+    @property
+    def is_too_old(self) -> bool:
+        """Whether deletions may be missing from the changelog that the store has not seen."""
+        written_at = self.store.written_at
+        return written_at is not None and time.time() - written_at >= self.deletions_kept_s
 
     @property
     def pending(self) -> bool:

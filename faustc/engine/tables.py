@@ -17,7 +17,7 @@ from faustc.engine.declare import TopicSpec
 from faustc.engine.follower import Follower, Following
 from faustc.engine.nursery import Nursery
 from faustc.engine.progress import filled
-from faustc.engine.shard import Shard
+from faustc.engine.shard import DEFAULT_DELETIONS_KEPT_S, Shard
 from faustc.exceptions import ConnectionLost, ImproperlyConfigured, KafkaTimeout
 from faustc.stores.base import Store
 from faustc.types import TopicPartition
@@ -42,6 +42,9 @@ class Kept(Protocol):
 
     def open_store(self, tp: TopicPartition) -> Store:
         """Make the store of a partition of the changelog."""
+
+    def stored_position(self, tp: TopicPartition) -> int | None:
+        """Return how far a store is that an earlier life left here; None if there is none."""
 
     def on_shard_opened(self, shard: Shard) -> None:
         """A shard is whole, and user code sees it from now on."""
@@ -108,6 +111,8 @@ class Tables:
         self._keeps_standbys = False
         self._stopped = False
         self._in_flight: list[tuple[Shard, Any]] = []
+        #: What is on disk of units that are not open: the sum of all positions.
+        self._left: dict[Unit, int] = {}
 
     # -- starting ----------------------------------------------------------------------
 
@@ -145,7 +150,22 @@ class Tables:
                         f"have as many; make one of them anew"
                     )
                 table.partitions = there
+        await self._look_at_disk()
         await self._start_global()
+
+    async def _look_at_disk(self) -> None:
+        """Find out what an earlier life left of tables that are shared out."""
+        for table in self.tables:
+            if table.is_global:
+                continue
+            size = table.partitions or 1
+            topic = table.changelog_spec(size).name
+            for number in range(size):
+                position = table.stored_position(TopicPartition(topic, number))
+                if position is not None:
+                    unit = Unit(size, number)
+                    self._left[unit] = self._left.get(unit, 0) + position
+                    await asyncio.sleep(0)  # opening one took a while
 
     async def _start_global(self) -> None:
         """Follow every partition of every global table, from now until the end."""
@@ -264,8 +284,15 @@ class Tables:
         ]
 
     def _open(self, table: Kept, number: int, *, followed: bool = False) -> Shard:
-        tp = TopicPartition(table.changelog_spec(table.partitions or 1).name, number)
-        shard = Shard(tp, table.open_store(tp), on_full=self._on_full, followed=followed)
+        spec = table.changelog_spec(table.partitions or 1)
+        tp = TopicPartition(spec.name, number)
+        shard = Shard(
+            tp,
+            table.open_store(tp),
+            on_full=self._on_full,
+            followed=followed,
+            deletions_kept_s=_deletions_kept_s(spec),
+        )
         shard.listener = table.changelog_listener()
         return shard
 
@@ -285,14 +312,14 @@ class Tables:
                 if stay and self._keeps_standbys and part.whole and not self._stopped:
                     self._demote(unit, part.shards)
                 else:
-                    self._close(part.shards)
+                    self._leave(unit, part.shards)
 
     # -- standbys ----------------------------------------------------------------------
 
     def stand_by(self, units: Collection[Unit]) -> None:
         """Keep the tables of exactly these up to date, beside those that are ours."""
         for unit in self._standbys.keys() - set(units) - self._parts.keys():
-            self._close(self._standbys.pop(unit))
+            self._leave(unit, self._standbys.pop(unit))
         new = [unit for unit in units if unit not in self._standbys and unit not in self._parts]
         for unit in new:
             self._standbys[unit] = self._open_all(unit)
@@ -301,15 +328,17 @@ class Tables:
     def held(self) -> dict[TopicPartition, int]:
         """Return how far we are in the changelogs of each unit: the sum of all positions.
 
-        Units are named by a topic that they go with.
+        What is on disk counts, too. Units are named by a topic that they go with.
         """
         topics = {count: topic for topic, count in self._counts.items()}
-        units = {unit: part.shards for unit, part in self._parts.items()}
+        held = dict(self._left)
+        for unit, part in self._parts.items():
+            held[unit] = _positions(part.shards)
+        for unit, shards in self._standbys.items():
+            held[unit] = _positions(shards)
         return {
-            TopicPartition(topics[unit.size], unit.number): sum(
-                shard.store.position or 0 for _, shard in shards if not shard.closed
-            )
-            for unit, shards in {**units, **self._standbys}.items()
+            TopicPartition(topics[unit.size], unit.number): position
+            for unit, position in held.items()
             if unit.size in topics
         }
 
@@ -339,6 +368,13 @@ class Tables:
         if table.shards.get(shard.partition) is shard:
             del table.shards[shard.partition]
             table.on_shard_closed(shard)
+
+    def _leave(self, unit: Unit, shards: Collection[tuple[Kept, Shard]]) -> None:
+        """Close what is ours no more; what stays on disk is remembered."""
+        stay = [(table, shard) for table, shard in shards if shard.store.durable]
+        if stay:
+            self._left[unit] = _positions(stay)
+        self._close(shards)
 
     def _close(self, shards: Collection[tuple[Kept, Shard]]) -> None:
         self._follower.forget(shard.tp for _, shard in shards)
@@ -398,3 +434,15 @@ class Tables:
             if not shard.closed:
                 shard.landed(last.offset + last.messages)
         self._in_flight = []
+
+
+def _positions(shards: Iterable[tuple[Kept, Shard]]) -> int:
+    return sum(shard.store.position or 0 for _, shard in shards if not shard.closed)
+
+
+def _deletions_kept_s(spec: TopicSpec) -> float:
+    """Return for how long a changelog keeps deletions, as far as its table says."""
+    try:
+        return float(spec.configs["delete.retention.ms"]) / 1000
+    except (KeyError, ValueError):
+        return DEFAULT_DELETIONS_KEPT_S

@@ -38,6 +38,10 @@ class Store(ABC):
     #: remembers it. A changelog that was deleted and created again has another one.
     topic_id: str | None = None
 
+    #: When the position was last written, in seconds since 1970, if the store knows. A changelog
+    #: forgets deletions after a while, so one that was away for longer is filled anew.
+    written_at: float | None = None
+
     def __init__(self, tp: TopicPartition, folder: Path | None, options: Mapping[str, Any]) -> None:
         self.tp = tp
         self.folder = folder

@@ -147,15 +147,6 @@ class DurableStore(Store):
     def position(self) -> int | None:
         return self._position
 
-    @property
-    def written_at(self) -> float | None:
-        """When the position was last written, in seconds since 1970; None for a new store.
-
-        A store that is older than what its changelog keeps deletions for
-        (`delete.retention.ms`) may hold keys that were deleted meanwhile.
-        """
-        return None if self._written_at_ms is None else self._written_at_ms / 1000
-
     def get(self, key: bytes) -> bytes | None:
         try:
             return self._get(USER + key)
@@ -220,6 +211,10 @@ class DurableStore(Store):
         except OSError as exc:
             raise StoreError(f"the store {self.path} cannot be emptied: {exc.strerror}") from exc
         self._create()
+
+    @property
+    def written_at(self) -> float | None:  # type: ignore[override]
+        return None if self._written_at_ms is None else self._written_at_ms / 1000
 
     @property
     def topic_id(self) -> str | None:

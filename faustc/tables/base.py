@@ -289,6 +289,21 @@ class Collection(Routing):
         folder = self.app.tables.folder if kind.durable else None
         return open_store(kind, self.name, tp, folder)
 
+    @property
+    def stores_durably(self) -> bool:
+        """Whether its store is there again after a restart."""
+        return store_kind(self._store or self.app.conf.store).durable
+
+    def stored_position(self, tp: TopicPartition) -> int | None:
+        """Return how far a store is that an earlier life left here; None if there is none."""
+        if not self.stores_durably or not self.app.tables.folder.of(self.name, tp[1]).exists():
+            return None
+        store = self.open_store(tp)
+        try:
+            return store.position
+        finally:
+            store.close()
+
     def open_in_memory(self, partition: int) -> Facet:
         """Open a partition that no worker has: what a test of one agent writes to."""
         tp = TopicPartition(self._changelog_topic_name(), partition)

@@ -34,6 +34,9 @@ class Counts:
         self.stores.append(MemoryStore(tp, None, {}))
         return self.stores[-1]
 
+    def stored_position(self, tp: TopicPartition) -> None:
+        return None
+
     def on_shard_opened(self, shard: Shard) -> None:
         self.told.append(f"opened {shard.partition}")
 
