@@ -1,6 +1,7 @@
-"""Measure faustc: python -m benchmarks [client|broker|NAME] [--quick] [--rounds N] [--output FILE].
+"""Measure faustc: python -m benchmarks [client|tables|memory|broker|NAME] [--quick] [--rounds N] [--output FILE].
 
-Without a name: the client beside its peers on a real Kafka. broker: the embedded broker.
+Without a name: the client beside its peers on a real Kafka. tables: tables beside their peers
+there. memory: what workers keep in memory over ten minutes. broker: the embedded broker.
 Any other name: that pyperf file of this folder, for example `python -m benchmarks fetch_decode`.
 """
 
@@ -22,23 +23,44 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only work whose name contains this")
     parser.add_argument("--clients", default="", help="only these, by comma")
     parser.add_argument("--output", type=Path, help="keep the figures here, for pyperf")
+    parser.add_argument("--minutes", type=float, default=10, help="how long memory is watched")
     args, rest = parser.parse_known_args()
     if args.name == "broker":
         from benchmarks import broker
 
         broker.main()
         return 0
+    if args.name == "memory":
+        from benchmarks import memory
+
+        return memory.main(args.minutes)
+    if args.name == "tables":
+        return _tables(args)
     if args.name != "client":
         script = HERE / f"bench_{args.name}.py"
         if not script.exists():
             known = sorted(p.stem.removeprefix("bench_") for p in HERE.glob("bench_*.py"))
             print(
-                f"no benchmark {args.name}; there are: client, broker, {', '.join(known)}",
+                f"no benchmark {args.name}; there are: client, tables, memory, broker, {', '.join(known)}",
                 file=sys.stderr,
             )
             return 2
         return subprocess.run([sys.executable, str(script), *rest], check=False).returncode
     return _client(args)
+
+
+def _tables(args: argparse.Namespace) -> int:
+    from benchmarks import tables
+    from tests.kafka_cluster import KafkaCluster
+
+    wanted = set(args.clients.split(",")) if args.clients else None
+    given = os.environ.get("FAUSTC_TEST_BOOTSTRAP")
+    if given:
+        tables.run(given, args.only, wanted, args.rounds, args.output)
+        return 0
+    with KafkaCluster(heap="1g") as cluster:
+        tables.run(cluster.bootstrap, args.only, wanted, args.rounds, args.output)
+    return 0
 
 
 def _client(args: argparse.Namespace) -> int:

@@ -7,24 +7,24 @@ interleaved, so that a machine that slows down slows everybody.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 import subprocess
 import sys
-import venv
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyperf
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parent.parent
-PEERS = Path(__file__).with_name("peers")
-CACHE = ROOT / ".cache" / "peers"
-RUN_TIMEOUT_S = 600
+from benchmarks.side_by_side import (
+    PEERS,
+    RUN_TIMEOUT_S,
+    Results,
+    measured,
+    python_of,
+    suite,
+)
 
 # name -> (script, what its virtual environment installs; None: this one)
 CLIENTS: dict[str, tuple[str, list[str] | None]] = {
@@ -76,26 +76,15 @@ WORKS = [
 ]  # fmt: skip
 
 
-def python_of(client: str) -> str:
-    """Return the interpreter of a client's virtual environment, made when it is missing."""
-    packages = CLIENTS[client][1]
-    if packages is None:
-        return sys.executable
-    folder = CACHE / client
-    python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        print(f"installing {client} ...", file=sys.stderr)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-        (folder / ".ready").touch()
-    return str(python)
+def _python_of(client: str) -> str:
+    return python_of(client, CLIENTS[client][1])
 
 
 def fill(bootstrap: str, work: Work) -> None:
     """Write a consume topic once: batches of 64 KiB by librdkafka."""
     subprocess.run(
         [
-            python_of("confluent-kafka"), str(PEERS / "fill.py"), "--bootstrap", bootstrap,
+            _python_of("confluent-kafka"), str(PEERS / "fill.py"), "--bootstrap", bootstrap,
             "--topic", work.topic, "--count", str(work.count), "--size", str(work.size),
             "--compression", work.compression,
         ],
@@ -107,22 +96,19 @@ def run_once(bootstrap: str, work: Work, client: str) -> dict[str, float]:
     """Run one client over one work in a process of its own; return what it measured."""
     # Fifty times slower than the others: a tenth of the messages tells its figure as well.
     count = work.count // 10 if client == "kafka-python" else work.count
-    done = subprocess.run(
+    return measured(
         [
-            python_of(client), str(PEERS / CLIENTS[client][0]), work.kind,
+            _python_of(client), str(PEERS / CLIENTS[client][0]), work.kind,
             "--bootstrap", bootstrap, "--topic", work.topic, "--count", str(count),
             "--size", str(work.size), "--compression", work.compression,
-        ],
-        check=True, timeout=RUN_TIMEOUT_S, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ]
     )  # fmt: skip
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 def run(bootstrap: str, works: list[Work], rounds: int, output: Path | None) -> None:
     """Fill the topics, run every client in turn, print the table and keep it for pyperf."""
     console = Console(width=None if sys.stdout.isatty() else 150)
-    results: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+    results: Results = defaultdict(list)
     for topic_work in {w.topic: w for w in works if w.kind == "consume"}.values():
         console.print(f"filling {topic_work.topic}", style="dim")
         fill(bootstrap, topic_work)
@@ -139,11 +125,11 @@ def run(bootstrap: str, works: list[Work], rounds: int, output: Path | None) -> 
                 )
     console.print(_table(works, results))
     if output is not None:
-        _suite(results).dump(str(output), replace=True)
+        suite(results).dump(str(output), replace=True)
         console.print(f"kept in {output}: python -m pyperf show {output}")
 
 
-def _table(works: list[Work], results: dict[tuple[str, str], list[dict[str, float]]]) -> Table:
+def _table(works: list[Work], results: Results) -> Table:
     table = Table(title="client CPU per message, medians")
     for heading in ("work", "client", "CPU us", "min-max", "messages/s", "peak MiB", "to confluent",
                     "to aiokafka", "goal"):  # fmt: skip
@@ -175,21 +161,3 @@ def _table(works: list[Work], results: dict[tuple[str, str], list[dict[str, floa
 
 def _ratio(medians: dict[str, float], client: str, to: str) -> str:
     return f"{medians[client] / medians[to]:.2f}" if to in medians else ""
-
-
-def _suite(results: dict[tuple[str, str], list[dict[str, float]]]) -> pyperf.BenchmarkSuite:
-    return pyperf.BenchmarkSuite(
-        [
-            pyperf.Benchmark(
-                [
-                    pyperf.Run(
-                        [r["cpu_us"] / 1e6],
-                        metadata={"name": f"{work}, {client}", "unit": "second"},
-                        collect_metadata=False,
-                    )
-                    for r in rows
-                ]
-            )
-            for (work, client), rows in results.items()
-        ]
-    )

@@ -27,6 +27,19 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def table_arguments(*works: str) -> argparse.Namespace:
+    """Return the arguments of a script that has a table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", choices=works)
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--topic", required=True)
+    parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--datadir", required=True)
+    parser.add_argument("--id", default="bench", help="of the application, and its changelog")
+    return parser.parse_args()
+
+
 def payloads(size: int, distinct: int = 1000) -> list[bytes]:
     """Return values of exactly size bytes: JSON documents of seeded words and numbers."""
     dice = random.Random(size)
@@ -45,6 +58,12 @@ def keys(distinct: int = 1000) -> list[bytes]:
     return [f"{n * 104729 % 10**8:08}".encode() for n in range(distinct)]
 
 
+def resident_mib() -> float:
+    """Return the most that this process has had in memory."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 if sys.platform == "linux" else 1024 * 1024)
+
+
 @contextmanager
 def timed(count: int) -> Iterator[SimpleNamespace]:
     """Measure the enclosed part and print one line of JSON: per-message CPU, rate, peak memory."""
@@ -52,12 +71,11 @@ def timed(count: int) -> Iterator[SimpleNamespace]:
     wall, cpu = time.perf_counter(), time.process_time()
     yield result
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     json.dump(
         {
             "cpu_us": cpu / count * 1e6,
             "rate": count / wall,
-            "peak_mib": peak / (1024 if sys.platform == "linux" else 1024 * 1024),
+            "peak_mib": resident_mib(),
             "note": result.note,
         },
         sys.stdout,
