@@ -1,4 +1,4 @@
-"""Measure faustc: python -m benchmarks [client|tables|memory|broker|NAME] [--quick] [--rounds N] [--output FILE].
+"""Measure faustc: python -m benchmarks [client|tables|memory|broker|NAME] [--rounds N] ...
 
 Without a name: the client beside its peers on a real Kafka. tables: tables beside their peers
 there. memory: what workers keep in memory over ten minutes. broker: the embedded broker.
@@ -41,7 +41,8 @@ def main() -> int:
         if not script.exists():
             known = sorted(p.stem.removeprefix("bench_") for p in HERE.glob("bench_*.py"))
             print(
-                f"no benchmark {args.name}; there are: client, tables, memory, broker, {', '.join(known)}",
+                f"no benchmark {args.name}; there are: client, tables, memory, broker, "
+                f"{', '.join(known)}",
                 file=sys.stderr,
             )
             return 2

@@ -55,9 +55,9 @@ class Work:
 
 WORKS = [
     Work("words, in memory", "words", "memory://",
-         {"faustc": 1_000_000, "Kafka Streams": EVENTS, "faust-streaming": 20_000}, "6 us"),
+         {"faustc": EVENTS, "Kafka Streams": EVENTS, "faust-streaming": 20_000}, "6 us"),
     Work("words, RocksDB", "words", "rocksdb://",
-         {"faustc": 1_000_000, "Kafka Streams": EVENTS, "quixstreams": 100_000}, "9 us"),
+         {"faustc": EVENTS, "Kafka Streams": EVENTS, "quixstreams": 100_000}, "9 us"),
     Work("recovery, in memory", "recover", "memory://", {"faustc": KEYS}, "1,000,000 /s"),
     Work("recovery, RocksDB", "recover", "rocksdb://",
          {"faustc": KEYS, "rocksdb-py puts": KEYS}, "80 % of the puts"),
@@ -166,7 +166,7 @@ async def _fill(
         if topic in await admin.list_topics():
             return
         await admin.create_topics([NewTopic(topic, 1, 1, configs=configs)])
-    async with Producer(bootstrap_servers=bootstrap, linger_ms=50, batch_size=65536) as producer:
+    async with Producer(bootstrap_servers=bootstrap, linger_ms=50) as producer:
         for start in range(0, count, 10_000):
             part = [pairs[n % len(pairs)] for n in range(start, start + 10_000)]
             keys, values = [k for k, _ in part], [v for _, v in part]
