@@ -46,8 +46,10 @@ ACCEPTABLE_LAG = 10_000
 class Copartitioned(CooperativeSticky):
     """Balances as cooperative-sticky does, but gives topics of a group to the same members.
 
-    Topics of a group are kept together as far as they have as many partitions and the
-    same members. The attributes may be replaced, not changed, from any thread and at any time;
+    Topics of a group are kept together as far as they have as many partitions. Who reads but
+    some of them has no part in them while somebody reads all: a worker that is starting may not
+    know of a repartition topic yet, and must not have a table's partition beside another. The
+    attributes may be replaced, not changed, from any thread and at any time;
     they count from the next rebalance. on_share is told, on the membership's thread, what came
     with an assignment, before that is carried out.
     """
@@ -131,16 +133,19 @@ class _Sharing:
                 *self._of_sizes(members[member].topics, wishes.sizes),
             ]
         ]
-        self.together = _together(
-            (group for group, _ in self.groups),
-            {topic: (partitions[topic], tuple(who)) for topic, who in wanted.items()},
-        )
+        self.together = [
+            topics
+            for alike in _together(
+                (group for group, _ in self.groups), {topic: partitions[topic] for topic in wanted}
+            )
+            for topics in _that_somebody_reads(alike, wanted)
+        ]
         # Each group goes by the name of its first topic, and so do its partitions.
         self.first = {topic: topics[0] for topics in self.together for topic in topics}
         self.topics = {topics[0]: topics for topics in self.together}
         self.as_units = {
             member: one._replace(
-                topics=tuple(dict.fromkeys(self.first[t] for t in one.topics if t in self.first))
+                topics=tuple(ts[0] for ts in self.together if all(member in wanted[t] for t in ts))
             )
             for member, one in members.items()
         }
@@ -328,6 +333,18 @@ def _together(groups: Iterable[Group], alike: Mapping[str, object]) -> list[tupl
     for topic in sorted(alike):
         lists.setdefault((find(topic), alike[topic]), []).append(topic)
     return [tuple(topics) for topics in lists.values()]
+
+
+def _that_somebody_reads(
+    topics: tuple[str, ...], wanted: Mapping[str, Collection[str]]
+) -> list[tuple[str, ...]]:
+    """Return topics as they are if some member reads all of them, else apart by who reads them."""
+    if set.intersection(*(set(wanted[topic]) for topic in topics)):
+        return [topics]
+    lists: dict[frozenset[str], list[str]] = {}
+    for topic in topics:
+        lists.setdefault(frozenset(wanted[topic]), []).append(topic)
+    return [tuple(some) for some in lists.values()]
 
 
 def _owners_of_groups(

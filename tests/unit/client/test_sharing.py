@@ -213,6 +213,59 @@ def test_a_unit_is_not_split_between_two_for_a_moment() -> None:
     assert sorted(len(m.owned) for m in group.members.values()) == [0, 2]
 
 
+@settings(deadline=None)
+@given(
+    partitions=st.integers(1, 8),
+    standbys=st.integers(0, 2),
+    moves=st.lists(
+        st.tuples(st.sampled_from(["a", "b", "ab", "go"]), st.integers(0, 5)),
+        min_size=1,
+        max_size=6,
+    ),
+)
+def test_who_reads_but_some_topics_of_a_table_has_no_part_in_it(
+    partitions: int, standbys: int, moves: list[tuple[str, int]]
+) -> None:
+    """A worker that starts may not know yet of the topic that group_by sends to."""
+    group = Group({"a": partitions, "b": partitions})
+    whole = Member("whole", ("a", "b"), {TABLES: standbys})
+    group.join(whole)
+    group.settle()
+    for number, (topics, which) in enumerate(moves):
+        others = sorted(group.members.keys() - {"whole"})
+        if topics != "go":
+            group.join(Member(f"m{number}", tuple(topics), {TABLES: standbys}))
+        elif others:
+            group.leave(others[which % len(others)])
+        for _ in range(3):
+            again = group.rebalance()
+            for n in range(partitions):
+                first, second = (group.owner(TopicPartition(t, n)) for t in "ab")
+                assert first == second, "two would change one table"
+                assert first is None or len(group.members[first].topics) == 2
+            if not again:
+                break
+        group.work()
+        assert all(group.owner(TopicPartition("a", n)) for n in range(partitions))
+    # Once all read all, all have their part.
+    for member in group.members.values():
+        member.topics = ("a", "b")
+    group.settle()
+    parts = [len(m.owned) for m in group.members.values()]
+    assert max(parts) - min(parts) <= 2
+
+
+def test_topics_of_which_nobody_reads_all_go_to_who_reads_them() -> None:
+    group = Group({"a": 2, "b": 2})
+    group.join(Member("x", ("a",), {TABLES: 0}))
+    group.join(Member("y", ("b",), {TABLES: 0}))
+    group.settle()
+    assert {name: {tp.topic for tp in m.owned} for name, m in group.members.items()} == {
+        "x": {"a"},
+        "y": {"b"},
+    }
+
+
 def test_a_static_member_that_comes_back_with_another_address_has_it_shared_out_anew() -> None:
     group = group_of(workers=2, partitions=4, standbys=1)
     before = group.members["w1"]
