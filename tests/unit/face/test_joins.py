@@ -329,7 +329,8 @@ async def test_a_worker_without_partitions_waits_for_some() -> None:
 
 async def test_what_waits_goes_along_when_a_worker_joins() -> None:
     async with MemoryBroker() as broker:
-        shops = [Shop("outer_join", Order.id, Payment.order) for _ in range(2)]
+        # Long enough for a newcomer, which asks for its topics one after the other.
+        shops = [Shop("outer_join", Order.id, Payment.order, within=300) for _ in range(2)]
         async with shops[0].app.test_context(broker=broker) as t:
             now = t.now()
             for n in range(8):
