@@ -142,6 +142,7 @@ class Follower:
             for tp, batches in fetched.items():
                 following = self._followed.get(tp)
                 if following is not None:
+                    self._empty_if_made_again(following.shard)
                     following.records += following.shard.load(batches)
                     if following.shard.listener is not None:
                         await following.shard.listener(batches)
@@ -150,6 +151,18 @@ class Follower:
                 progress_at = monotonic() + progress_s
                 self._tell_progress()
             await asyncio.sleep(0)
+
+    def _empty_if_made_again(self, shard: Shard) -> None:
+        """Forget what a shard has of a changelog that was deleted while it was followed."""
+        store, topic_id = shard.store, self._consumer.topic_id(shard.tp.topic)
+        if topic_id is None or store.topic_id in (None, topic_id):
+            return
+        logger.warning(
+            "The changelog of %s/%d was deleted, and created again: its table begins anew",
+            *shard.tp,
+        )
+        shard.clear()
+        store.topic_id = topic_id
 
     def _tell_progress(self) -> None:
         """Write a line for each changelog that is not read to its end."""

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 import faustc
+from faustc.client import NewTopic
 from faustc.engine.declare import TopicSpec
 from faustc.engine.shard import Shard
 from faustc.engine.tables import Unit
 from faustc.stores.memory import MemoryStore
 from faustc.streams import Stream
-from faustc.testing.memory import MemoryBroker
+from faustc.testing.memory import MemoryBroker, MemoryTransport
 from faustc.types import TopicPartition
 
 
@@ -245,6 +246,40 @@ async def test_a_store_of_a_changelog_that_was_made_again_is_filled_anew(
         assert len({store.topic_id for store in table.stores}) == 1
         assert table.stores[0].topic_id not in (None, "of the one before")
     assert "deleted, and created again" in caplog.text
+
+
+@pytest.mark.parametrize("count", [2, 40])
+async def test_a_changelog_that_is_made_again_while_it_is_followed_empties_the_table(
+    broker: MemoryBroker, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    """Be the new one shorter than the old one was, or longer."""
+    table = Counts(is_global=True)
+    app = counting_app(table)
+    transport = MemoryTransport(broker.dialer())
+    async with app.test_context(broker=broker) as test:
+        for n in range(10):
+            await test.send("words", key=b"%d" % n, value=b"%d" % n)
+        await test.settled()
+        await test.advance(2)
+        admin = transport.create_admin()
+        producer = transport.create_producer()
+        await admin.start()
+        await producer.start()
+        await admin.delete_topics(["t-counts-changelog"])
+        await test.advance(5)
+        await admin.create_topics([NewTopic("t-counts-changelog", 2, 1)])
+        await test.advance(5)
+        for number in range(2):
+            await producer.send_many(
+                "t-counts-changelog", [b"1"] * count, keys=[b"new"] * count, partition=number
+            )
+        await producer.flush()
+        await test.advance(30)
+        held = [pair for shard in table.shards.values() for pair in shard.items()]
+        assert held == [(b"new", b"1")] * 2
+        await producer.stop()
+        await admin.stop()
+    assert "deleted" in caplog.text
 
 
 @pytest.fixture(autouse=True)
