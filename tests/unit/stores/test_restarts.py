@@ -45,8 +45,9 @@ def test_large_changes_take_several_batches_of_the_database(
     """A binding holds the GIL while it writes one: heartbeats and other threads get their turn."""
     store = kind(TP, tmp_path / "store", {})
     written = []
-    write = store._write_batch
-    store._write_batch = lambda rest: written.append(1) or write(rest)  # type: ignore[method-assign,func-returns-value]
+    database = store._opened()
+    write = database.write
+    database.write = lambda batch: written.append(1) or write(batch)  # type: ignore[func-returns-value]
     store.write(changes, 9)
     assert len(written) == batches
     assert (dict(store.items()), store.position) == (changes, 9)
