@@ -1,6 +1,6 @@
 """Resident memory of workers whose windowed tables close windows all the time.
 
-python -m benchmarks memory [--minutes 10] [--rate 5000]: one worker keeps its table in memory,
+python -m benchmarks memory [--minutes 10]: one worker keeps its table in memory,
 one on RocksDB; both read the same topic of the embedded broker.
 """
 
@@ -23,7 +23,7 @@ from faustc.client import Producer
 
 STORES = ("memory://", "rocksdb://")
 TOPIC = "windows"
-WARM_UP_S = 60.0
+WARM_UP_S = 120.0  # caches and buffers of RocksDB fill up
 SAMPLE_S = 5.0
 FLAT = 0.05
 A_TICK_S = 0.1
@@ -82,7 +82,7 @@ async def _feed(
     workers: dict[str, subprocess.Popen[str]],
     samples: dict[str, list[float]],
 ) -> None:
-    """Write rate events a second, and sample once the workers have been at it for a minute."""
+    """Write rate events a second, and sample once the workers have been at it for two minutes."""
     values = documents(50_000)
     a_tick = int(rate * A_TICK_S)
     async with Producer(bootstrap_servers=bootstrap, linger_ms=5) as producer:

@@ -23,9 +23,9 @@ NAMES = (
     "extra",
 )
 # RocksDB's own 64 MiB, twice, are for one database; a worker has one per table and partition.
-DEFAULT_WRITE_BUFFER_SIZE = 16 << 20
+DEFAULT_WRITE_BUFFER_SIZE = 4 << 20
 DEFAULT_MAX_WRITE_BUFFER_NUMBER = 3
-DEFAULT_BLOCK_CACHE_SIZE = 32 << 20
+DEFAULT_BLOCK_CACHE_SIZE = 8 << 20
 
 # What no driver can do, and why.
 _REFUSED = {

@@ -39,7 +39,7 @@ class _RocksDB(Binding):
 class RocksDBStore(DurableStore):
     """State in a RocksDB; options are RocksDB's, by Faust's names or by their own.
 
-    Blocks have Bloom filters of 10 bits and an index by hash, and `block_cache_size` (32 MiB)
+    Blocks have Bloom filters of 10 bits and an index by hash, and `block_cache_size` (8 MiB)
     is rounded up to whole MiB.
     """
 
