@@ -60,9 +60,9 @@ def test_faust_names_reach_rocksdb(kind: type[DurableStore], tmp_path: Path) -> 
 def test_what_is_not_given(kind: type[DurableStore], tmp_path: Path) -> None:
     """Memory is bounded for a worker that has a hundred of them; keys not there cost no read."""
     found = opened(kind, tmp_path / "s", {"max_open_files": None, "extra": None})
-    assert found["write_buffer_size"] == str(16 << 20)
+    assert found["write_buffer_size"] == str(4 << 20)
     assert found["max_write_buffer_number"] == "3"
-    assert found["block_cache"] == str(32 << 20)
+    assert found["block_cache"] == str(8 << 20)
     assert found["filter_policy"].startswith("bloomfilter")
     assert found["max_open_files"] == "-1"
 
