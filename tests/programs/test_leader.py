@@ -69,3 +69,22 @@ def test_an_app_that_reads_nothing_has_a_leader_too(program: MakeProgram) -> Non
     worker.wait_for("task of the leader True")
     assert worker.terminate() == 0, worker.output()
     app.assert_no_errors()
+
+
+def test_the_other_worker_leads_after_the_leader_was_killed(
+    program: MakeProgram, new_name: Any
+) -> None:
+    app = program(BODY.replace("{topic}", new_name("orders")))
+    leader = app.ready_worker()
+    leader.wait_for("task of the leader")
+    other = app.ready_worker()
+    other.wait_for("leads=False")
+    assert not says(other, "task of the leader")
+
+    leader.kill()  # nothing is said to the group: its session has to end first
+
+    other.wait_for("task of the leader")
+    ticked = ticks(other)
+    other.wait_until(lambda: ticks(other) >= ticked + 3, "the one that is left ticks on")
+    assert other.output().count("task of the leader") == 1
+    assert other.terminate() == 0, other.output()
