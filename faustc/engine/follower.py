@@ -64,7 +64,8 @@ class Follower:
         self._lock = asyncio.Lock()
         self._followed: dict[TopicPartition, Following] = {}
         self._wakeup = asyncio.Event()
-        self._watched = sys.stderr is not None and sys.stderr.isatty()
+        # The one of the process: a worker has what is printed logged.
+        self._watched = sys.__stderr__ is not None and sys.__stderr__.isatty()
 
     async def follow(self, shards: Iterable[Shard], *, stays: bool) -> list[Following]:
         """Begin to fill shards from where their stores are; one that is followed already goes on.

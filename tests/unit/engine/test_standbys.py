@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import faustc
+from faustc.stores.fingerprint import fingerprint
 from faustc.streams import Stream
 from faustc.testing.memory import MemoryBroker
 from faustc.types import TopicPartition
@@ -78,6 +79,7 @@ async def test_as_many_others_as_are_wished_for_follow_each_table_and_take_over(
         gone = actives(apps[0])
         there = {store for table in tables[1:] for store in table.stores}
         followed = {n: app for app in apps[1:] for n in standbys(app)}
+        was = {n: fingerprint(tables[0].shards[n].items()) for n in gone}
         await tests.pop(0).kill()
         await tests[-1].advance(90)
         await still()
@@ -88,6 +90,8 @@ async def test_as_many_others_as_are_wished_for_follow_each_table_and_take_over(
                 assert wanted == 1
                 assert len(actives(followed[n])) == 2
         assert not wanted or any(promoted[n] in there for n in gone)
+        # A standby, and who was filled anew, has what the one had that is gone.
+        assert {n: fingerprint(promoted[n].items()) for n in gone} == was
         values = [v for table in tables[1:] for s in table.shards.values() for _, v in s.items()]
         assert values == [b"1"] * 80
         for number in range(4):
