@@ -22,9 +22,8 @@ import struct
 import time
 import weakref
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -250,34 +249,23 @@ class DurableStore(Store):
     def _write_batch(self, changes: Iterable[tuple[bytes, bytes | None]]) -> bool:
         """Write one batch of the first of these changes; return whether it is full."""
         db = self._opened()
-        some = list(islice(changes, MAX_BATCH_CHANGES))
-        full = len(some) == MAX_BATCH_CHANGES
-        keys, values = zip(*some, strict=True) if some else ((), ())
         try:
-            if None not in values and sum(map(len, values)) < MAX_BATCH_BYTES:
-                batch, put, _ = db.batch()
-                deque(map(put, keys, values), maxlen=0)  # the quickest way to call it for each
-                db.write(batch)
-            else:
-                self._write_carefully(db, some)
+            batch, put, delete = db.batch()
+            size = 0
+            full = False
+            for count, (key, value) in enumerate(changes, 1):
+                if value is None:
+                    delete(key)
+                else:
+                    put(key, value)
+                    size += len(value)
+                if count == MAX_BATCH_CHANGES or size >= MAX_BATCH_BYTES:
+                    full = True
+                    break
+            db.write(batch)
         except self._errors as exc:
             raise self._failed("write", exc) from exc
         return full
-
-    def _write_carefully(self, db: Database, some: list[tuple[bytes, bytes | None]]) -> None:
-        """Write changes of which some delete, or that are too large for one batch."""
-        batch, put, delete = db.batch()
-        size = 0
-        for key, value in some:
-            if value is None:
-                delete(key)
-            else:
-                put(key, value)
-                size += len(value)
-            if size >= MAX_BATCH_BYTES:
-                db.write(batch)
-                (batch, put, delete), size = db.batch(), 0
-        db.write(batch)
 
     # -- opening -----------------------------------------------------------------------
 
