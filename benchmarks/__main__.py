@@ -11,6 +11,8 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -52,15 +54,10 @@ def main() -> int:
 
 def _tables(args: argparse.Namespace) -> int:
     from benchmarks import tables
-    from tests.kafka_cluster import KafkaCluster
 
     wanted = set(args.clients.split(",")) if args.clients else None
-    given = os.environ.get("FAUSTC_TEST_BOOTSTRAP")
-    if given:
-        tables.run(given, args.only, wanted, args.rounds, args.output)
-        return 0
-    with KafkaCluster(heap="1g") as cluster:
-        tables.run(cluster.bootstrap, args.only, wanted, args.rounds, args.output)
+    with _kafka() as bootstrap:
+        tables.run(bootstrap, args.only, wanted, args.rounds, args.output)
     return 0
 
 
@@ -68,7 +65,6 @@ def _client(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from benchmarks.client import WORKS, run
-    from tests.kafka_cluster import KafkaCluster
 
     wanted = set(args.clients.split(",")) if args.clients else None
     works = [
@@ -76,13 +72,22 @@ def _client(args: argparse.Namespace) -> int:
         for work in WORKS
         if args.only in work.name
     ]
+    with _kafka() as bootstrap:
+        run(bootstrap, works, args.rounds, args.output)
+    return 0
+
+
+@contextmanager
+def _kafka() -> Iterator[str]:
+    """Give the address of the Kafka that FAUSTC_TEST_BOOTSTRAP names, or of one that is started."""
+    from tests.kafka_cluster import KafkaCluster
+
     given = os.environ.get("FAUSTC_TEST_BOOTSTRAP")
     if given:
-        run(given, works, args.rounds, args.output)
-        return 0
+        yield given
+        return
     with KafkaCluster(heap="1g") as cluster:
-        run(cluster.bootstrap, works, args.rounds, args.output)
-    return 0
+        yield cluster.bootstrap
 
 
 if __name__ == "__main__":

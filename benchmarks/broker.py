@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.side_by_side import resident_mib
 from faustc.broker.folder import Folder
 from faustc.broker.launcher import attach
 from faustc.client import Consumer, Producer
@@ -46,7 +47,7 @@ def main(rounds: int = 5) -> None:
     with tempfile.TemporaryDirectory() as folder:
         hold = attach(Path(folder), grace_s=0)
         asyncio.run(_topics(str(hold.address)))
-        resident_mib = _resident_mib(hold.address.pid)
+        resident = resident_mib(hold.address.pid)
         hold.release()
         _wait_for_end(Path(folder))
     table = Table(title="the embedded broker")
@@ -60,7 +61,7 @@ def main(rounds: int = 5) -> None:
         f"{SIZE}-byte messages in and out together", f"{statistics.median(rates):,.0f} /s",
         f"{min(rates):,.0f}-{max(rates):,.0f}", "200,000 /s",
     )  # fmt: skip
-    table.add_row(f"resident with {TOPICS} topics", f"{resident_mib:.0f} MiB", "", "under 80 MiB")
+    table.add_row(f"resident with {TOPICS} topics", f"{resident:.0f} MiB", "", "under 80 MiB")
     Console(width=110).print(table)
 
 
@@ -100,12 +101,6 @@ async def _topics(bootstrap: str) -> None:
         for n in range(TOPICS):
             await producer.send_many(f"topic-{n}", [b"x" * SIZE] * IN_ONE_CALL)
         await producer.flush()
-
-
-def _resident_mib(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    kib = next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]
-    return int(kib) / 1024
 
 
 def _wait_for_end(path: Path, within_s: float = 10.0) -> None:

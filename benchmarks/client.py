@@ -77,7 +77,7 @@ WORKS = [
 
 
 def _python_of(client: str) -> str:
-    return python_of(client, CLIENTS[client][1])
+    return python_of(CLIENTS[client][1])
 
 
 def fill(bootstrap: str, work: Work) -> None:

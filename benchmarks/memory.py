@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.documents import documents
-from benchmarks.side_by_side import PEERS, environment
+from benchmarks.side_by_side import PEERS, environment, resident_mib
 from faustc.broker.launcher import attach
 from faustc.client import Producer
 
@@ -101,10 +101,3 @@ async def _feed(
                 print("  ".join(line), flush=True)
                 next_sample += SAMPLE_S
             await asyncio.sleep(max(0.0, begin + (tick + 1) * A_TICK_S - time.monotonic()))
-
-
-def resident_mib(pid: int) -> float:
-    """Return what a process has in memory, as the kernel says (Linux)."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    kib = next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]
-    return int(kib) / 1024

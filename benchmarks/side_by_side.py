@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pyperf
+
+from tests.aside import python_with
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = Path(__file__).with_name("peers")
@@ -21,21 +22,9 @@ Results = dict[
 ]  # (work, client) -> what each round measured
 
 
-def python_of(client: str, packages: list[str] | None) -> str:
-    """Return the interpreter of a client's virtual environment, made when it is missing.
-
-    packages are what it installs; None: the client runs in this one.
-    """
-    if packages is None:
-        return sys.executable
-    folder = CACHE / client
-    python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        print(f"installing {client} ...", file=sys.stderr)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-        (folder / ".ready").touch()
-    return str(python)
+def python_of(packages: list[str] | None) -> str:
+    """Return the interpreter of the virtual environment that has these packages; None: this one."""
+    return sys.executable if packages is None else str(python_with(*packages))
 
 
 def environment() -> dict[str, str]:
@@ -50,6 +39,13 @@ def measured(command: list[str]) -> dict[str, float]:
         env=environment(),
     )  # fmt: skip
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def resident_mib(pid: int) -> float:
+    """Return what a process has in memory, as the kernel says (Linux)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    kib = next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]
+    return int(kib) / 1024
 
 
 def suite(results: Results) -> pyperf.BenchmarkSuite:

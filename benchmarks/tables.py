@@ -120,7 +120,7 @@ def _once(
     script, packages = PYTHONS[client]
     return measured(
         [
-            python_of(client, packages), str(PEERS / script), work.kind, "--bootstrap", bootstrap,
+            python_of(packages), str(PEERS / script), work.kind, "--bootstrap", bootstrap,
             "--topic", WORDS_TOPIC, "--count", str(count), "--store", work.store,
             "--datadir", str(state), "--id", used,
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -16,12 +17,14 @@ def python_with(*requirements: str) -> Path:
 
     Raises RuntimeError with what pip said if they cannot be installed.
     """
-    folder = CACHE / "-".join(requirements).replace("==", "-")
+    name = "-".join(requirements).replace("==", "-")
+    folder = CACHE / name
     python, ready = folder / "bin" / "python", folder / ".ready"
     CACHE.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
+    with (CACHE / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
+            print(f"installing {', '.join(requirements)} ...", file=sys.stderr)
             venv.create(folder, with_pip=True, clear=True)
             done = subprocess.run(
                 [python, "-m", "pip", "install", "-q", *requirements],

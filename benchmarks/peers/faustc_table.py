@@ -7,7 +7,7 @@ import json
 import os
 import time
 
-from measure import resident_mib, table_arguments, timed
+from measure import peak_mib, table_arguments, timed
 
 import faustc as faust
 
@@ -82,7 +82,7 @@ async def recover() -> None:
         "cpu_us": cpu / args.count * 1e6,
         "rate": args.count / wall,
         "serving_s": since_start,
-        "peak_mib": resident_mib(),
+        "peak_mib": peak_mib(),
     }
     await app.stop()
     print(json.dumps(result))

@@ -58,7 +58,7 @@ def keys(distinct: int = 1000) -> list[bytes]:
     return [f"{n * 104729 % 10**8:08}".encode() for n in range(distinct)]
 
 
-def resident_mib() -> float:
+def peak_mib() -> float:
     """Return the most that this process has had in memory."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 if sys.platform == "linux" else 1024 * 1024)
@@ -75,7 +75,7 @@ def timed(count: int) -> Iterator[SimpleNamespace]:
         {
             "cpu_us": cpu / count * 1e6,
             "rate": count / wall,
-            "peak_mib": resident_mib(),
+            "peak_mib": peak_mib(),
             "note": result.note,
         },
         sys.stdout,

@@ -76,18 +76,10 @@ async def _verdicts(command: AppCommand, app: Any) -> tuple[list[list[str]], int
 
 def _stored(app: Any) -> Iterator[tuple[Any, TopicPartition]]:
     """Find the stores that are there, of tables that the app has."""
-    folder = app.tables.folder
     for name, table in sorted(app.tables.items()):
-        prefix = f"{name}-"
-        numbers = [
-            int(path.name.removeprefix(prefix))
-            for path in folder.path.glob(f"{prefix}*")
-            if path.name.removeprefix(prefix).isdecimal()
-        ]
-        for number in sorted(numbers):
-            tp = TopicPartition(table.changelog_topic_name, number)
-            if table.stores_durably:
-                yield table, tp
+        if table.stores_durably:
+            for number in app.tables.folder.partitions_of(name):
+                yield table, TopicPartition(table.changelog_topic_name, number)
 
 
 def _said(table: Any, verdict: Verdict) -> str:

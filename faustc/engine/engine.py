@@ -108,7 +108,7 @@ class Engine:
         self._room = asyncio.Event()
         self._commit_now = asyncio.Event()
         self.tables = Tables(
-            follower=Follower(self._changelog_consumer, self._nursery, options.start_timeout_s),
+            follower=Follower(self.open_changelogs, self._nursery),
             nursery=self._nursery,
             producer=self.start_producer,
             declare=self.declare,
@@ -269,19 +269,17 @@ class Engine:
         await self.mailboxes.open(Mailbox(consumer, spec.name, deliver))
 
     async def open_changelogs(self) -> Any:
-        """Start what changelogs are read with, for who looks at them from outside of a worker.
+        """Start what changelogs are read with: by hand, and only what is committed.
 
         It reads nothing yet, and is stopped by whoever asked for it.
         """
         await self._doors.open()
-        consumer = self._changelog_consumer()
+        consumer = self._lone_consumer(
+            auto_offset_reset="earliest", isolation_level="read_committed"
+        )
         consumer.assign(())
         await consumer.start(self.options.start_timeout_s)
         return consumer
-
-    def _changelog_consumer(self) -> Any:
-        """Make what changelogs are read with: by hand, and only what is committed."""
-        return self._lone_consumer(auto_offset_reset="earliest", isolation_level="read_committed")
 
     def _lone_consumer(self, **options: Any) -> Any:
         """Make a consumer that is in no group."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from faustc.clock import monotonic
@@ -53,13 +53,11 @@ class Follower:
 
     def __init__(
         self,
-        make_consumer: Callable[[], Any],
+        open_consumer: Callable[[], Awaitable[Any]],
         nursery: Nursery,
-        start_timeout_s: float,
     ) -> None:
-        self._make_consumer = make_consumer
+        self._open_consumer = open_consumer
         self._nursery = nursery
-        self._start_timeout_s = start_timeout_s
         self._consumer: Any = None
         self._lock = asyncio.Lock()
         self._followed: dict[TopicPartition, Following] = {}
@@ -123,10 +121,7 @@ class Follower:
 
     async def _running(self) -> Any:
         if self._consumer is None:
-            consumer = self._make_consumer()
-            consumer.assign(())
-            await consumer.start(self._start_timeout_s)
-            self._consumer = consumer
+            self._consumer = await self._open_consumer()
             self._nursery.spawn(self._run(), "changelogs", vital=True)
         return self._consumer
 
@@ -156,7 +151,7 @@ class Follower:
     def _empty_if_made_again(self, shard: Shard) -> None:
         """Forget what a shard has of a changelog that was deleted while it was followed."""
         store, topic_id = shard.store, self._consumer.topic_id(shard.tp.topic)
-        if topic_id is None or store.topic_id in (None, topic_id):
+        if store.may_be_of(topic_id):
             return
         logger.warning(
             "The changelog of %s/%d was deleted, and created again: its table begins anew",
@@ -195,9 +190,9 @@ class Follower:
 def _start_of(shard: Shard, first: int, end: int, topic_id: str | None) -> int:
     """Return where to begin with a changelog that goes from first to end; empty what is not its."""
     store = shard.store
-    position, known_id = store.position, store.topic_id
+    position = store.position
     why = None
-    if position is not None and known_id is not None and topic_id not in (known_id, None):
+    if position is not None and not store.may_be_of(topic_id):
         why = "is of a changelog that was deleted, and created again"
     elif position is not None and position > end:
         why = f"is ahead of its changelog, which ends at {end}"

@@ -79,6 +79,10 @@ class Store(ABC):
     def clear(self) -> None:
         """Forget everything, position and topic_id included."""
 
+    def may_be_of(self, topic_id: str | None) -> bool:
+        """Say whether it is of the changelog with this id, as far as both ids are known."""
+        return topic_id is None or self.topic_id in (None, topic_id)
+
     def load(self, batches: Iterable[Any]) -> int:
         """Take records of the changelog as they were fetched; return how many.
 

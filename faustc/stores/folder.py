@@ -108,6 +108,12 @@ class DataFolder:
             )
         return self.path / f"{table}-{partition}"
 
+    def partitions_of(self, table: str) -> list[int]:
+        """Return the partitions of a table that have a folder here, in order."""
+        prefix = f"{table}-"
+        rests = (path.name.removeprefix(prefix) for path in self.path.glob(f"{prefix}*"))
+        return sorted(int(rest) for rest in rests if rest.isdecimal())
+
     def _in_use(self, lock: Path) -> DataFolderInUse:
         pid: int | None = None
         host: str | None = None

@@ -9,7 +9,6 @@ from typing import Any
 
 from faustc.exceptions import ImproperlyConfigured
 from faustc.stores.folder import DataFolder
-from faustc.stores.registry import store_kind
 from faustc.tables.base import Collection
 from faustc.timers import itertimer
 
@@ -83,9 +82,7 @@ class TableManager(MutableMapping[str, Collection]):
             if table.standing_alone:
                 self._empty(table)
                 table.standing_alone = False
-        default = self.app.conf.store
-        stores = {table.store or default for table in self.data.values()}
-        if any(store_kind(store).durable for store in stores):
+        if any(table.stores_durably for table in self.data.values()):
             await self.folder.lock()
 
     def leave(self) -> None:

@@ -47,10 +47,9 @@ async def compare(store: Store, consumer: Any) -> Verdict:
     first = (await consumer.beginning_offsets([tp]))[tp]
     end = (await consumer.high_watermarks([tp]))[tp]
     position = store.position
-    topic_id = consumer.topic_id(tp.topic)
     if position is not None and position > end:
         return Verdict(0, position, end, [], "it is ahead of its changelog")
-    if store.topic_id is not None and topic_id not in (store.topic_id, None):
+    if not store.may_be_of(consumer.topic_id(tp.topic)):
         return Verdict(0, position, end, [], "its changelog was deleted, and created again")
     begin = first if position is None else position
     said: dict[bytes, bytes] = {}

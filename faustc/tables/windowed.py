@@ -153,10 +153,12 @@ class Windowed(Routing):
         by_key = self.use_partitioner or self.is_global
         moment = window_range
         for partition, key in keys:
-            if not by_key:
-                window_range = self._range_at(key, moment, self._facet_of(partition))
+            facet = None if by_key else self._facet_of(partition)
+            if facet is not None:
+                window_range = self._range_at(key, moment, facet)
             raw = self.coding.windowed(self._part(key), key, window_range)
-            facet = self._facet_of(self._partition_of(raw) if by_key else partition)
+            if facet is None:
+                facet = self._facet_of(self._partition_of(raw))
             value = self._value_of(facet, raw)
             if value is MISSING:
                 try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.programs.conftest import MakeProgram
 
 AGENT = """\
@@ -57,23 +59,18 @@ print("stopped")
 """
 
 
-def test_a_main_of_ones_own_starts_the_app_and_another_thread_sends(
-    program: MakeProgram, new_name: Any
+@pytest.mark.parametrize(
+    "text",
+    [PLAIN, NOTEBOOK],
+    ids=["main-and-thread", "cell-by-cell"],
+)
+def test_an_app_runs_in_a_loop_that_is_not_a_workers(
+    program: MakeProgram, new_name: Any, text: str
 ) -> None:
     app = program(AGENT.replace("{topic}", new_name("orders")))
-    app.write(PLAIN.format(module=app.module), "plain")
-    plain = app.script("plain")
-    plain.wait_for("took 1")
-    plain.wait_for("took 2")
-    plain.wait_for("stopped")
-    app.assert_no_errors()
-
-
-def test_a_loop_that_runs_cell_by_cell_keeps_the_app(program: MakeProgram, new_name: Any) -> None:
-    app = program(AGENT.replace("{topic}", new_name("orders")))
-    app.write(NOTEBOOK.format(module=app.module), "notebook")
-    notebook = app.script("notebook")
-    notebook.wait_for("took 1")
-    notebook.wait_for("took 2")
-    notebook.wait_for("stopped")
+    app.write(text.format(module=app.module), "own")
+    own = app.script("own")
+    own.wait_for("took 1")
+    own.wait_for("took 2")
+    own.wait_for("stopped")
     app.assert_no_errors()

@@ -19,7 +19,7 @@ START = 1_641_600_000.0
 class Visits:
     """An app that counts, or lists, the clicks of each session."""
 
-    def __init__(self, default: Any = int, kind: Any = None, **window: Any) -> None:
+    def __init__(self, default: Any = int, **window: Any) -> None:
         self.app = faustc.App("t", broker="kafka://memory", topic_partitions=1)
         self.closed: list[Any] = []
         plain = self.app.Table("visits", default=default, on_window_close=self.on_close)
