@@ -10,7 +10,7 @@ from faustc.client import Producer
 from faustc.stores.rocksdb import RocksDBStore
 from faustc.types import TopicPartition
 from tests.programs.conftest import MakeProgram, Program
-from tests.programs.test_tables import BODY, send, settled, some_words, until_at_least
+from tests.programs.tables import BODY, send, settled, some_words, until_at_least
 
 
 def verify(app: Program) -> subprocess.CompletedProcess[str]:
