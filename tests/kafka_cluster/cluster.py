@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
@@ -34,7 +35,8 @@ class KafkaCluster:
     settings override the broker's; transaction_version sets that feature when the
     storage is formatted (0: as brokers before Kafka 4). listeners are those that each
     node has besides the one in the clear: name -> security protocol; how they check who
-    connects is up to settings. Its data is gone when it stops.
+    connects is up to settings. A listener in proxied advertises a port that is left free
+    for a proxy (see tests/proxy.py). Its data is gone when it stops.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class KafkaCluster:
         transaction_version: int | None = None,
         settings: dict[str, str] | None = None,
         listeners: dict[str, str] | None = None,
+        proxied: Collection[str] = (),
         ports: list[int] | None = None,
         heap: str = "512m",
     ) -> None:
@@ -69,6 +72,7 @@ class KafkaCluster:
                 voters=voters,
                 settings={**SETTINGS, **replicas, **(settings or {})},
                 listeners=listeners or {},
+                proxied=proxied,
                 transaction_version=transaction_version,
                 heap=heap,
             )

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class Node:
         voters: str,
         settings: dict[str, str],
         listeners: dict[str, str],
+        proxied: Collection[str] = (),
         transaction_version: int | None,
         heap: str,
     ) -> None:
@@ -74,14 +76,23 @@ class Node:
         self._config = folder / "server.properties"
         protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **listeners}
         self.listener_ports = dict(zip(listeners, free_ports(len(listeners)), strict=True))
-        ports = {"PLAINTEXT": port, **self.listener_ports}
-        urls = [f"{name}://127.0.0.1:{number}" for name, number in ports.items()]
+        self.advertised_ports = {
+            **self.listener_ports,
+            **dict(zip(proxied, free_ports(len(proxied)), strict=True)),
+        }
+
+        def urls(ports: dict[str, int]) -> list[str]:
+            every = {"PLAINTEXT": port, **ports}
+            return [f"{name}://127.0.0.1:{number}" for name, number in every.items()]
+
         self._settings = {
             "process.roles": "broker,controller",
             "node.id": str(node_id),
             "controller.quorum.voters": voters,
-            "listeners": ",".join([*urls, f"CONTROLLER://127.0.0.1:{controller_port}"]),
-            "advertised.listeners": ",".join(urls),
+            "listeners": ",".join(
+                [*urls(self.listener_ports), f"CONTROLLER://127.0.0.1:{controller_port}"]
+            ),
+            "advertised.listeners": ",".join(urls(self.advertised_ports)),
             "listener.security.protocol.map": ",".join(map(":".join, protocols.items())),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
