@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from tests.kafka_cluster.node import die_with_parent
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -22,7 +24,9 @@ class Process:
         *,
         name: str = "process",
         environment: Mapping[str, str] | None = None,
+        dies_with_us: bool = False,
     ) -> None:
+        """dies_with_us: it is killed when the thread that started it ends (Linux only)."""
         self.log = folder / f"{name}-{time.monotonic_ns()}.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
@@ -32,6 +36,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "WEB_PORT": "0", **(environment or {})},
+                preexec_fn=die_with_parent if dies_with_us else None,
             )
 
     def output(self) -> str:

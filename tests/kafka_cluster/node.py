@@ -40,7 +40,8 @@ def free_ports(count: int) -> list[int]:
 _STARTER = ThreadPoolExecutor(1, "kafka-starter")
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have this process killed when the thread that forked it ends."""
     # A test run that is killed must not leave brokers behind (Linux only;
     # elsewhere stop() and the fixtures' finalizers are what there is).
     if sys.platform == "linux":
@@ -136,7 +137,7 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
                 start_new_session=True,  # a Ctrl-C of the test run is not the broker's
             )
 

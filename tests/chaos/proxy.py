@@ -1,0 +1,8 @@
+"""Placeholder."""
+
+from __future__ import annotations
+
+
+class Proxy:
+    ports: dict[int, int]
+    bootstrap: str
