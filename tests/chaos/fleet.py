@@ -1,4 +1,4 @@
-"""The workers of a run: processes that are ended from outside, and watched for ends of their own."""
+"""The workers of a run: processes that are ended from outside, and seen to end by themselves."""
 
 from __future__ import annotations
 
@@ -132,7 +132,8 @@ class Fleet:
                 process.kill()
                 self.exits.append(Exit(worker, None, "did not end after SIGTERM", process.log))
                 said.append(str(self.exits[-1]))
-            elif code != 0:
+            elif code != 0 and not (code == -signal.SIGTERM and not process.output()):
+                # It was early: there was no worker yet to take the signal.
                 self.exits.append(Exit(worker, code, "ended badly after SIGTERM", process.log))
                 said.append(str(self.exits[-1]))
             self._ended("term", worker)

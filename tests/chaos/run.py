@@ -113,11 +113,14 @@ class _Run:
         self.notes: list[str] = []
         self.brokers_busy: threading.Thread | None = None
         self.resumes: list[tuple[float, str]] = []
-        for topic, config in (
-            (self.source, {}),
-            (self.target, {"message.timestamp.type": "LogAppendTime"}),
-        ):
-            self.asked.create_topic(topic, self.plan.partitions, len(BROKERS), **config)
+        self.numbers = list(range(self.plan.partitions))
+        self.asked.create_topic(self.source, self.plan.partitions, len(BROKERS))
+        self.asked.create_topic(
+            self.target,
+            self.plan.partitions,
+            len(BROKERS),
+            **{"message.timestamp.type": "LogAppendTime"},  # when the output came to be
+        )
         bootstrap = proxy.bootstrap if proxy else cluster.bootstrap
         self.fleet = Fleet(
             folder,
@@ -143,7 +146,13 @@ class _Run:
             for worker in self.fleet.names:
                 self.fleet.process(worker).wait_for("Worker ready", READY_LIMIT_S)
             watcher = Watcher(self.cluster.bootstrap, self.target, self.plan.partitions)
-            samples = Samples(self.asked, group=self.id, source=self.source, target=self.target)
+            samples = Samples(
+                self.asked,
+                group=self.id,
+                source=self.source,
+                target=self.target,
+                partitions=self.plan.partitions,
+            )
             self.say(f"{len(self.fleet.names)} workers are ready")
             self.ledger.start(keys_of(self.setup.seed), self.setup.records, self.plan.rate)
             self._faults(watcher)
@@ -161,6 +170,7 @@ class _Run:
                     started.stop()
             if self.brokers_busy is not None:
                 self.brokers_busy.join(IN_SYNC_LIMIT_S)
+            self.asked.close()
 
     # -- faults ------------------------------------------------------------------------
 
@@ -266,31 +276,28 @@ class _Run:
 
     def _behind(self) -> str:
         with contextlib.suppress(KafkaException):
-            return (
-                f"committed {self.asked.committed(self.id, self.source)} of "
-                f"{self.asked.ends(self.source, list(range(self.plan.partitions)), committed=False)}"
-            )
+            done = self.asked.committed(self.id, self.source, self.numbers)
+            ends = self.asked.ends(self.source, self.numbers, committed=False)
+            return f"committed {done} of {ends}"
         return "the cluster does not answer"
 
     def _all_committed(self) -> bool:
         with contextlib.suppress(KafkaException):
-            numbers = list(range(self.plan.partitions))
-            ends = self.asked.ends(self.source, numbers, committed=False)
-            return {n: end for n, end in ends.items() if end} == self.asked.committed(
-                self.id, self.source
-            )
+            ends = self.asked.ends(self.source, self.numbers, committed=False)
+            done = self.asked.committed(self.id, self.source, self.numbers)
+            return {number: end for number, end in ends.items() if end} == done
         return False
 
     def _judge(self, watcher: Watcher, samples: Samples, drained: bool, drain_s: float) -> Result:
-        asked, numbers = self.asked, list(range(self.plan.partitions))
+        asked = self.asked
         evidence = Evidence(
             guarantee=self.setup.guarantee,
             ledger=self.ledger.entries,
             inputs=asked.inputs(self.source),
             outputs=asked.outputs(self.target),
             table=asked.replay(f"{self.id}-counts-changelog"),
-            ends=asked.ends(self.source, numbers, committed=False),
-            committed=asked.committed(self.id, self.source),
+            ends=asked.ends(self.source, self.numbers, committed=False),
+            committed=asked.committed(self.id, self.source, self.numbers),
             samples=samples.committed,
             faults=sorted(self.fleet.ends),
         )

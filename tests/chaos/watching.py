@@ -1,11 +1,9 @@
-"""Who watches a run: how the output comes, what is committed when, how long readers are held back."""
+"""Who watches a run: how the output comes, what is committed when, who is held back."""
 
 from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as FutureTimeout
 
 import confluent_kafka
 from confluent_kafka import KafkaException
@@ -91,12 +89,20 @@ class Samples:
     """Asks again and again what is committed, and where readers of the output are held back."""
 
     def __init__(
-        self, cluster: Cluster, *, group: str, source: str, target: str, pause_s: float = 0.25
+        self,
+        cluster: Cluster,
+        *,
+        group: str,
+        source: str,
+        target: str,
+        partitions: int,
+        pause_s: float = 0.25,
     ) -> None:
         self.committed: list[tuple[float, dict[int, int]]] = []
         self.held_s = 0.0
         self._cluster = cluster
         self._group, self._source, self._target = group, source, target
+        self._partitions = list(range(partitions))
         self._pause_s = pause_s
         self._since: dict[int, tuple[int, float]] = {}  # the last stable offset, and since when
         self._stop = threading.Event()
@@ -117,18 +123,17 @@ class Samples:
         while not self._stop.wait(self._pause_s):
             try:
                 step()
-            except (KafkaException, FutureTimeout, CancelledError):
+            except KafkaException:
                 continue  # a broker is away; the next sample tells
 
     def _sample_committed(self) -> None:
-        found = self._cluster.committed(self._group, self._source)
+        found = self._cluster.committed(self._group, self._source, self._partitions)
         self.committed.append((time.time(), found))
 
     def _sample_held(self) -> None:
-        partitions = self._cluster.partitions(self._target)
         # In this order: what is stable now is at most what is written after it.
-        stable = self._cluster.ends(self._target, partitions, committed=True)
-        written = self._cluster.ends(self._target, partitions, committed=False)
+        stable = self._cluster.ends(self._target, self._partitions, committed=True)
+        written = self._cluster.ends(self._target, self._partitions, committed=False)
         now = time.monotonic()
         for number, offset in stable.items():
             before, since = self._since.get(number, (-1, now))
