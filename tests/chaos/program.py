@@ -18,6 +18,7 @@ ID = os.environ["CHAOS_ID"]
 PARTITIONS = int(os.environ["CHAOS_PARTITIONS"])
 GUARANTEE = os.environ.get("CHAOS_GUARANTEE", "at_least_once")
 WORKER = os.environ.get("CHAOS_WORKER", "")
+SESSION_S = float(os.environ.get("CHAOS_SESSION_S", "6"))
 # The record at which the worker halts for good; a test then knows what is in hand.
 HOLD = os.environ.get("CHAOS_HOLD", "")
 
@@ -35,8 +36,8 @@ app = faust.App(
     processing_guarantee=GUARANTEE,
     topic_partitions=PARTITIONS,
     topic_replication_factor=int(os.environ.get("CHAOS_REPLICAS", "3")),
-    broker_session_timeout=float(os.environ.get("CHAOS_SESSION_S", "6")),
-    broker_heartbeat_interval=1.5,
+    broker_session_timeout=SESSION_S,
+    broker_heartbeat_interval=SESSION_S / 4,
     **options,
 )
 source = app.topic(f"{ID}-in", key_type=str, key_serializer="raw", value_serializer="json")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 
-from tests.chaos.checker import Evidence, Figures, check
+from tests.chaos.checker import Evidence, Fault, Figures, check
 from tests.chaos.fleet import Fleet
 from tests.chaos.ledger import LedgerProducer, keys_of
 from tests.chaos.plan import BROKER_KINDS, WIRE, WORKER_KINDS, Act, Plan, schedule
@@ -57,6 +57,7 @@ class Result:
     generations: int
     exits: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    ends: list[Fault] = field(default_factory=list)
 
     @property
     def wrong(self) -> dict[str, int]:
@@ -312,6 +313,7 @@ class _Run:
             generations=self._generations(),
             exits=[str(each) for each in self.fleet.exits],
             notes=self.notes,
+            ends=self.fleet.ends,
         )
 
     def _generations(self) -> int:
