@@ -1,9 +1,7 @@
-"""A proxy between workers and brokers that cuts, delays, truncates, corrupts and blocks.
+"""What goes wrong on the way between workers and brokers, on a thread of its own.
 
-It knows Kafka's frames: four bytes of length, then in a request api key, version and correlation
-id, in an answer the correlation id. What it corrupts is what a client is able to notice: bytes
-under a batch's checksum, lengths, correlation ids. Nobody could notice a changed error code or
-offset; against that there is TLS.
+What is corrupted is what a client is able to notice: bytes under a batch's checksum, lengths,
+correlation ids. Nobody could notice a changed error code or offset; against that there is TLS.
 """
 
 from __future__ import annotations
@@ -12,13 +10,15 @@ import asyncio
 import random
 import struct
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Proxy", "batch_within"]
+from tests.kafka_cluster import KafkaCluster
+from tests.proxy import Cut, Fault, Frame, Proxies, Proxy, Wire
 
-MAX_FRAME = 128 << 20
+__all__ = ["Trouble", "batch_within"]
+
 FETCH = 1
 LENGTH = struct.Struct(">i")
 #: How often a frame is harmed while a fault lasts that comes frame by frame.
@@ -26,131 +26,90 @@ SHARE = 0.3
 
 
 def batch_within(frame: bytes | bytearray) -> tuple[int, int] | None:
-    """Return where in a frame the checksum of a record batch covers, None without a batch."""
-    at = frame.find(2, 16)
+    """Return what the checksum of the first record batch in a frame covers, None without one."""
+    at = frame.find(2, 17)
     while at >= 0:
         # Magic is byte 16: before it base offset, length, leader epoch; after it the checksum.
         begin = at - 16
         (length,) = LENGTH.unpack_from(frame, begin + 8)
         end = begin + 12 + length
-        if begin > 0 and length >= 49 and end <= len(frame) and frame[at + 5] == 0:
+        if length >= 49 and end <= len(frame) and frame[at + 5] == 0:
             return at + 5, end
         at = frame.find(2, at + 1)
     return None
 
 
-class _Route:
-    """What is wrong between workers and one broker, and the connections there."""
+class Harm(Fault):
+    """What is wrong with the way to one broker just now; nothing, to begin with."""
 
     def __init__(self, chosen: random.Random) -> None:
         self.chosen = chosen
-        self.port = 0  # of the broker
-        self.links: set[_Link] = set()
         self.delay = False
         self.truncate = False
         self.corrupt = False
-        self.open = {"up": asyncio.Event(), "down": asyncio.Event()}
+        self.open = {"request": asyncio.Event(), "answer": asyncio.Event()}
         for gate in self.open.values():
             gate.set()
 
+    async def request(self, wire: Wire, frame: Frame) -> None:
+        data = await self._harmed("request", frame)
+        await wire.to_broker(data)
+        self._end_after(frame, data)
 
-class _Link:
-    """One connection of a worker, and the one that it was given for it."""
+    async def answer(self, wire: Wire, frame: Frame) -> None:
+        data = await self._harmed("answer", frame)
+        await wire.to_client(data)
+        self._end_after(frame, data)
 
-    def __init__(self, route: _Route, worker: Any, broker: Any) -> None:
-        self.route = route
-        self._worker, self._broker = worker, broker
-        self._asked: dict[int, int] = {}  # correlation id -> api key
+    async def _harmed(self, way: str, frame: Frame) -> bytes:
+        """Wait as long as it takes; return what is to be handed on."""
+        await self.open[way].wait()
+        if self.delay:
+            await asyncio.sleep(self.chosen.uniform(0.02, 0.8))
+        if self.truncate and self.chosen.random() < SHARE:
+            return frame.data[: len(frame.data) // 2]
+        if self.corrupt and self.chosen.random() < SHARE:
+            return self._spoiled(way, frame)
+        return frame.data
 
-    async def run(self) -> None:
-        self.route.links.add(self)
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._pump("up", self._worker[0], self._broker[1]))
-                both.create_task(self._pump("down", self._broker[0], self._worker[1]))
-        except* (OSError, asyncio.IncompleteReadError, _Done):
-            pass
-        finally:
-            self.route.links.discard(self)
-            self.cut()
-
-    def cut(self) -> None:
-        """End both connections at once."""
-        for _, writer in (self._worker, self._broker):
-            writer.transport.abort()
-
-    async def _pump(
-        self, way: str, source: asyncio.StreamReader, sink: asyncio.StreamWriter
-    ) -> None:
-        route, chosen = self.route, self.route.chosen
-        while True:
-            head = await source.readexactly(4)
-            (length,) = LENGTH.unpack(head)
-            if not 0 <= length <= MAX_FRAME:
-                raise _Done
-            frame = bytearray(await source.readexactly(length))
-            api = self._note(way, frame)
-            await route.open[way].wait()
-            if route.delay:
-                await asyncio.sleep(chosen.uniform(0.02, 0.8))
-            if route.truncate and chosen.random() < SHARE:
-                sink.write(head + bytes(frame[: length // 2]))
-                await sink.drain()
-                raise _Done
-            if route.corrupt and chosen.random() < SHARE:
-                head = self._spoil(way, api, head, frame)
-            sink.write(head)
-            sink.write(bytes(frame))
-            await sink.drain()
-
-    def _note(self, way: str, frame: bytearray) -> int:
-        """Return the api key that a frame is about; -1 if nobody knows."""
-        if way == "down":
-            return self._asked.pop(LENGTH.unpack_from(frame)[0], -1) if len(frame) >= 4 else -1
-        if len(frame) < 8:
-            return -1
-        api, _, correlation = struct.unpack_from(">hhi", frame)
-        self._asked[correlation] = api
-        return int(api)
-
-    def _spoil(self, way: str, api: int, head: bytes, frame: bytearray) -> bytes:
-        """Damage a frame so that it can be noticed; return its head."""
-        chosen = self.route.chosen
-        covered = batch_within(frame) if way == "down" and api == FETCH else None
+    def _spoiled(self, way: str, frame: Frame) -> bytes:
+        chosen, data = self.chosen, bytearray(frame.data)
+        covered = None
+        if way == "answer" and frame.api_key == FETCH:
+            covered = batch_within(data)
         if covered is not None:
-            frame[chosen.randrange(*covered)] ^= 1 << chosen.randrange(8)
-            return head
-        if way == "down" and chosen.random() < 0.5:
-            frame[chosen.randrange(4)] ^= 1 << chosen.randrange(8)  # the correlation id
-            return head
-        return LENGTH.pack(chosen.choice([-1, -(2**31), 2**31 - 1, 2**30]))
+            data[chosen.randrange(*covered)] ^= 1 << chosen.randrange(8)
+        elif way == "answer" and chosen.random() < 0.5:
+            data[chosen.randrange(4, 8)] ^= 1 << chosen.randrange(8)  # the correlation id
+        else:
+            data[:4] = LENGTH.pack(chosen.choice([-1, -(2**31), 2**31 - 1, 2**30]))
+        return bytes(data)
+
+    def _end_after(self, frame: Frame, data: bytes) -> None:
+        if len(data) < len(frame.data):
+            raise Cut
 
 
-class _Done(Exception):
-    """This connection is over."""
+class Trouble:
+    """The proxies of a cluster's listener, and what they do; `harm` says what is wrong.
 
+    Each kind is a method that ends when it is over.
+    """
 
-class Proxy:
-    """Listens at a port for each broker; what is wrong is said by `harm`. Has a thread."""
-
-    def __init__(self, nodes: Sequence[int], seed: int) -> None:
-        self.ports: dict[int, int] = {}
-        self._nodes = nodes
-        self._seed = seed
-        self._routes: dict[int, _Route] = {}
+    def __init__(self, cluster: KafkaCluster, listener: str, seed: int) -> None:
+        self._cluster, self._listener, self._seed = cluster, listener, seed
         self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._servers: list[asyncio.Server] = []
+        self._proxies: Proxies
 
     @property
     def bootstrap(self) -> str:
-        return ",".join(f"127.0.0.1:{port}" for port in self.ports.values())
+        return self._proxies.bootstrap
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Trouble:
         self._thread.start()
-        assert self._ready.wait(10)
+        self._call(self._start())
         return self
 
     def __exit__(
@@ -159,102 +118,76 @@ class Proxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
 
-    def lead_to(self, ports: Mapping[int, int]) -> None:
-        """Say where the brokers are."""
-        for node, port in ports.items():
-            self._routes[node].port = port
-
     def harm(self, kind: str, node: int, for_s: float) -> None:
         """Begin something of plan.WIRE at what leads to a broker; it lasts so long."""
-        task = getattr(self, f"_{kind}")(self._routes[node], for_s)
-        self._loop.call_soon_threadsafe(self._spawn, task)
+        proxy = self._proxies.each[node]
+        self._loop.call_soon_threadsafe(self._spawn, getattr(self, f"_{kind}")(proxy, for_s))
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     # -- on the thread -----------------------------------------------------------------
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._listen())
-        self._ready.set()
-        self._loop.run_forever()
-
-    async def _listen(self) -> None:
-        for node in self._nodes:
-            route = self._routes[node] = _Route(random.Random(f"proxy {self._seed} {node}"))
-            server = await asyncio.start_server(self._taker(route), "127.0.0.1", 0)
-            self._servers.append(server)
-            self.ports[node] = server.sockets[0].getsockname()[1]
+    async def _start(self) -> None:
+        self._proxies = Proxies(self._cluster, self._listener)
+        for node, proxy in self._proxies.each.items():
+            proxy.fault = Harm(random.Random(f"proxy {self._seed} {node}"))
+            await proxy.start()
 
     async def _close(self) -> None:
-        for server in self._servers:
-            server.close()
-        for route in self._routes.values():
-            for link in list(route.links):
-                link.cut()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._proxies.close()
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _taker(self, route: _Route) -> Callable[..., None]:
-        def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._spawn(self._serve(route, reader, writer))
-
-        return take
-
-    async def _serve(
-        self, route: _Route, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        try:
-            broker = await asyncio.open_connection("127.0.0.1", route.port)
-        except OSError:
-            writer.transport.abort()
-            return
-        await _Link(route, (reader, writer), broker).run()
-
-    # -- what may be wrong ---------------------------------------------------------------
-
-    async def _cut(self, route: _Route, for_s: float) -> None:
+    async def _cut(self, proxy: Proxy, for_s: float) -> None:
         """Cut all connections, and again each second."""
         give_up = self._loop.time() + for_s
         while self._loop.time() < give_up:
-            for link in list(route.links):
-                link.cut()
+            proxy.cut(reset=_harm(proxy).chosen.random() < 0.5)
             await asyncio.sleep(1.0)
 
-    async def _delay(self, route: _Route, for_s: float) -> None:
+    async def _delay(self, proxy: Proxy, for_s: float) -> None:
         """Let every frame take its time."""
-        route.delay = True
+        _harm(proxy).delay = True
         await asyncio.sleep(for_s)
-        route.delay = False
+        _harm(proxy).delay = False
 
-    async def _truncate(self, route: _Route, for_s: float) -> None:
+    async def _truncate(self, proxy: Proxy, for_s: float) -> None:
         """End connections in the middle of a frame."""
-        route.truncate = True
+        _harm(proxy).truncate = True
         await asyncio.sleep(for_s)
-        route.truncate = False
+        _harm(proxy).truncate = False
 
-    async def _corrupt(self, route: _Route, for_s: float) -> None:
+    async def _corrupt(self, proxy: Proxy, for_s: float) -> None:
         """Damage frames."""
-        route.corrupt = True
+        _harm(proxy).corrupt = True
         await asyncio.sleep(for_s)
-        route.corrupt = False
+        _harm(proxy).corrupt = False
 
-    async def _block(self, route: _Route, for_s: float) -> None:
+    async def _block(self, proxy: Proxy, for_s: float) -> None:
         """Let nothing pass in one direction; then all at once, or never."""
-        way = route.chosen.choice(["up", "down"])
-        links = list(route.links)
-        route.open[way].clear()
+        harm = _harm(proxy)
+        way = harm.chosen.choice(["request", "answer"])
+        before = list(proxy.wires)
+        harm.open[way].clear()
         await asyncio.sleep(for_s)
-        if route.chosen.random() < 0.5:
-            for link in links:
-                link.cut()
-        route.open[way].set()
+        if harm.chosen.random() < 0.5:
+            for wire in before:
+                wire.cut(reset=True)
+        harm.open[way].set()
+
+
+def _harm(proxy: Proxy) -> Harm:
+    assert isinstance(proxy.fault, Harm)
+    return proxy.fault

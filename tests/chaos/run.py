@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import re
 import threading
 import time
@@ -16,7 +17,7 @@ from tests.chaos.checker import Evidence, Fault, Figures, check
 from tests.chaos.fleet import Fleet
 from tests.chaos.ledger import LedgerProducer, keys_of
 from tests.chaos.plan import BROKER_KINDS, WIRE, WORKER_KINDS, Act, Plan, schedule
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import Trouble
 from tests.chaos.reading import Cluster
 from tests.chaos.watching import Samples, Watcher
 from tests.kafka_cluster import KafkaCluster
@@ -75,17 +76,15 @@ def run(setup: Setup, folder: Path, say: Callable[[str], None] = print) -> Resul
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         proxied = any(kind in WIRE for kind in setup.plan.acts)
-        proxy = stack.enter_context(Proxy(BROKERS, setup.seed)) if proxied else None
         cluster = KafkaCluster(
             len(BROKERS),
             heap="320m",
             settings={"min.insync.replicas": "2", "default.replication.factor": "3"},
-            listeners={PROXIED: "PLAINTEXT"} if proxy else None,
-            advertised={PROXIED: proxy.ports} if proxy else None,
+            listeners={PROXIED: "PLAINTEXT"} if proxied else None,
+            proxied=[PROXIED] if proxied else (),
         )
         stack.enter_context(cluster)
-        if proxy:
-            proxy.lead_to({id: node.listener_ports[PROXIED] for id, node in cluster.nodes.items()})
+        proxy = stack.enter_context(Trouble(cluster, PROXIED, setup.seed)) if proxied else None
         try:
             return _Run(setup, folder, cluster, proxy, say).all_of_it()
         finally:
@@ -100,7 +99,7 @@ class _Run:
         setup: Setup,
         folder: Path,
         cluster: KafkaCluster,
-        proxy: Proxy | None,
+        proxy: Trouble | None,
         say: Callable[[str], None],
     ) -> None:
         self.setup, self.plan = setup, setup.plan
@@ -302,6 +301,7 @@ class _Run:
             samples=samples.committed,
             faults=sorted(self.fleet.ends),
         )
+        (self.fleet.folder / "evidence.pickle").write_bytes(pickle.dumps(evidence))
         return Result(
             setup=self.setup,
             figures=check(evidence),

@@ -7,16 +7,19 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.chaos.plan import PLANS, WIRE, schedule
-from tests.chaos.proxy import Proxy, batch_within
+from tests.chaos.proxy import Trouble, batch_within
+from tests.kafka_cluster.node import free_ports
 from tests.process import ROOT
 from tests.reference.batches import crc32c
 
 GOLDEN = ROOT / "tests" / "golden"
-FETCH = struct.pack(">hhi", 1, 12, 7) + b"a request"
+FETCH = struct.pack(">hhih", 1, 12, 7, -1) + b"a request"
 
 
 class Broker:
@@ -69,14 +72,18 @@ def broker() -> Iterator[Broker]:
 
 
 @pytest.fixture
-def proxy(broker: Broker) -> Iterator[Proxy]:
-    with Proxy([1], seed=1) as proxy:
-        proxy.lead_to({1: broker.port})
+def proxy(broker: Broker) -> Iterator[Trouble]:
+    node = SimpleNamespace(
+        listener_ports={"PROXIED": broker.port}, advertised_ports={"PROXIED": free_ports(1)[0]}
+    )
+    cluster: Any = SimpleNamespace(nodes={1: node})
+    with Trouble(cluster, "PROXIED", seed=1) as proxy:
         yield proxy
 
 
-def connect(proxy: Proxy) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.ports[1]), timeout=20)
+def connect(proxy: Trouble) -> socket.socket:
+    host, _, port = proxy.bootstrap.partition(":")
+    return socket.create_connection((host, int(port)), timeout=20)
 
 
 def ask(sock: socket.socket) -> bytes | None:
@@ -87,7 +94,7 @@ def ask(sock: socket.socket) -> bytes | None:
     return receive(sock)
 
 
-def until_another(proxy: Proxy, expected: bytes) -> bytes | None:
+def until_another(proxy: Trouble, expected: bytes) -> bytes | None:
     """Ask, each time anew, until something else comes than the answer."""
     give_up = time.monotonic() + 20
     while time.monotonic() < give_up:
@@ -98,13 +105,13 @@ def until_another(proxy: Proxy, expected: bytes) -> bytes | None:
     raise AssertionError("nothing was harmed")
 
 
-def test_frames_pass_as_they_are(proxy: Proxy) -> None:
+def test_frames_pass_as_they_are(proxy: Trouble) -> None:
     with connect(proxy) as sock:
         for _ in range(3):
             assert ask(sock) == struct.pack(">i", 7) + b"an answer"
 
 
-def test_cut(proxy: Proxy) -> None:
+def test_cut(proxy: Trouble) -> None:
     with connect(proxy) as sock:
         assert ask(sock) is not None
         proxy.harm("cut", 1, 0.1)
@@ -113,19 +120,19 @@ def test_cut(proxy: Proxy) -> None:
         assert ask(sock) is not None
 
 
-def test_truncate(proxy: Proxy) -> None:
+def test_truncate(proxy: Trouble) -> None:
     proxy.harm("truncate", 1, 10)
     assert until_another(proxy, struct.pack(">i", 7) + b"an answer") is None
 
 
-def test_corrupt_where_there_is_no_batch(proxy: Proxy) -> None:
+def test_corrupt_where_there_is_no_batch(proxy: Trouble) -> None:
     proxy.harm("corrupt", 1, 10)
     found = until_another(proxy, struct.pack(">i", 7) + b"an answer")
     # A wrong correlation id, an absurd length, or a broker that had one and left.
     assert found is None or found[:4] != struct.pack(">i", 7)
 
 
-def test_corrupt_a_batch(proxy: Proxy, broker: Broker) -> None:
+def test_corrupt_a_batch(proxy: Trouble, broker: Broker) -> None:
     frame = (GOLDEN / "fetch-v12-kafka-3.9.1.bin").read_bytes()
     broker.answer = frame[4:]
     begin, end = batch_within(frame) or (0, 0)
@@ -140,7 +147,7 @@ def test_corrupt_a_batch(proxy: Proxy, broker: Broker) -> None:
 
 
 @pytest.mark.parametrize(("kind", "for_s"), [("block", 0.5), ("delay", 5.0)])
-def test_block_and_delay(proxy: Proxy, kind: str, for_s: float) -> None:
+def test_block_and_delay(proxy: Trouble, kind: str, for_s: float) -> None:
     with connect(proxy) as sock:
         assert ask(sock) is not None
         proxy.harm(kind, 1, for_s)
