@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("--store", choices=sorted(STORES), default="memory")
     parser.add_argument("--records", type=int, help="unless the plan's own")
     parser.add_argument("--again", action="store_true", help="run seeds that have a row, too")
+    parser.add_argument("--file", type=Path, default=results.FILE, help="where the rows go")
     parser.add_argument("--keep", type=Path, help="a folder for the logs of all runs")
     args = parser.parse_args()
     plan, version = PLANS[args.plan], results.version()
@@ -46,13 +47,13 @@ def main() -> int:
     bad = 0
     for seed in args.seeds:
         setup = Setup(plan, args.guarantee, STORES[args.store], seed, args.records or plan.records)
-        if results.has(setup, version) and not args.again:
+        if results.has(setup, version, args.file) and not args.again:
             print(f"seed {seed} has a row", flush=True)
             continue
         folder = keep / f"{plan.name}-{args.guarantee}-{args.store}-{seed}-{int(time.time())}"
         print(f"plan {plan.name}, seed {seed}: {folder}", flush=True)
         result = run(setup, folder, lambda text: print(text, flush=True))
-        print(results.append(result, version), flush=True)
+        print(results.append(result, version, args.file), flush=True)
         print(result.figures, flush=True)
         for line in [*result.exits, *result.notes]:
             print(line, flush=True)

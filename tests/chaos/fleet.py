@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.checker import Fault
-from tests.process import Process
+from tests.process import ROOT, Process
 
 __all__ = ["TERM_LIMIT_S", "Exit", "Fleet"]
 
@@ -153,6 +155,28 @@ class Fleet:
             said += self.look()
             time.sleep(0.05)
         return said
+
+    def verify(self, worker: str) -> tuple[int, str]:
+        """Have the stores of a worker that ended compared with their changelogs."""
+        where = self.folder / f"worker-{worker}"
+        done = subprocess.run(
+            [sys.executable, "-m", "faustc", "-A", "tests.chaos.program", "tables", "--verify"],
+            cwd=where,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                **self._environment,
+                "CHAOS_WORKER": worker,
+                "CHAOS_DATA": str(where / "data"),
+            },
+            check=False,
+        )
+        return done.returncode, done.stdout
 
     def kill_all(self) -> None:
         """kill -9 whoever is left."""

@@ -59,6 +59,8 @@ class Result:
     exits: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     ends: list[Fault] = field(default_factory=list)
+    #: Workers with stores on disk that are not what their changelogs say.
+    stores_differ: int = 0
 
     @property
     def wrong(self) -> dict[str, int]:
@@ -68,6 +70,8 @@ class Result:
             found["not_drained"] = 1
         if self.exits:
             found["exits"] = len(self.exits)
+        if self.stores_differ:
+            found["stores_differ"] = self.stores_differ
         return found
 
 
@@ -314,7 +318,19 @@ class _Run:
             exits=[str(each) for each in self.fleet.exits],
             notes=self.notes,
             ends=self.fleet.ends,
+            stores_differ=self._verify(),
         )
+
+    def _verify(self) -> int:
+        """Return how many workers have stores that differ from their changelogs."""
+        differ = 0
+        if self.setup.store != "memory://":
+            for worker in self.fleet.names:
+                code, said = self.fleet.verify(worker)
+                if code:
+                    differ += 1
+                    self.notes.append(f"stores of worker {worker} ({code}): {said[-2000:]}")
+        return differ
 
     def _generations(self) -> int:
         """Return how many generations the group had, as the coordinators tell."""
