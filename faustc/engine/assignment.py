@@ -55,6 +55,8 @@ class Assignment:
         self._open: set[TopicPartition] = set()
         self._stopped: set[TopicPartition] = set()
         self._fetched: dict[TopicPartition, int] = {}  # where the last batch put ended
+        # What came of partitions that are ours and not open: their tables are not whole yet.
+        self._early: dict[TopicPartition, list[BatchOfMessages]] = {}
 
     @property
     def partitions(self) -> frozenset[TopicPartition]:
@@ -134,6 +136,7 @@ class Assignment:
                 self._match(tp.topic)
             for reader in self._readers.get(tp.topic, ()):
                 reader.open(tp)
+            self.put(tp, self._early.pop(tp, ()))
         self._on_take(0)
 
     def _match(self, topic: str) -> None:
@@ -158,14 +161,20 @@ class Assignment:
             self._open.discard(tp)
             self._stopped.discard(tp)
             self._fetched.pop(tp, None)
+            self._early.pop(tp, None)
             for reader in self._readers.get(tp.topic, ()):
                 reader.drop(tp)
 
     def put(self, tp: TopicPartition, batches: Sequence[BatchOfMessages]) -> None:
         """Give every reader of a partition the batches just fetched from it."""
-        if tp not in self._open:
-            return  # revoked while the fetch was under way; its next owner reads them
         if not batches:
+            return
+        if tp in self._stopped:
+            return  # its next owner reads them
+        if tp not in self._open:
+            # It was asked for when it was ours before, and is ours again, since of others
+            # nothing comes. The position is past these: nobody would ever see them again.
+            self._early.setdefault(tp, []).extend(batches)
             return
         self._fetched[tp] = batches[-1].next_offset
         readers = self._readers.get(tp.topic, ())

@@ -48,6 +48,9 @@ class Checkpoint:
         self._sensors = sensors or Unobserved()
         self._lock = asyncio.Lock()
         self._committed: dict[TopicPartition, int] = {}
+        # The positions that the commit under way has taken. A partition that goes meanwhile
+        # goes from here, too: it may come back, with what others did in between.
+        self._taken: dict[TopicPartition, int] = {}
         self._failed: DeliveryFailed | None = None
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
@@ -55,6 +58,7 @@ class Checkpoint:
         if self._attachments is not None:
             self._attachments.forget(partitions)
         for tp in partitions:
+            self._taken.pop(tp, None)
             self._committed.pop(tp, None)
             self._counters.committed.pop(tp, None)
             self._counters.lag.pop(tp, None)
@@ -97,7 +101,7 @@ class Checkpoint:
             raise self._failed
         # The positions are taken before the flush: what is acknowledged while it
         # runs may have sends that it does not wait for.
-        offsets = {
+        offsets = self._taken = {
             tp: offset
             for tp, offset in self._assignment.committable(partitions).items()
             if offset > self._committed.get(tp, 0)

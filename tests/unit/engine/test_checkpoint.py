@@ -80,6 +80,22 @@ async def test_what_is_done_during_the_flush_waits_for_the_next_commit() -> None
     assert it.group.asked == ["flush", {A0: 1}]
 
 
+async def test_a_partition_that_goes_and_comes_back_meanwhile_is_not_committed() -> None:
+    """What was done of it before is not the whole truth: others had it in between."""
+    it = Setup()
+    await it.do(0, 3)
+
+    async def lose_and_regain() -> None:
+        it.assignment.close([A0])
+        it.checkpoint.forget([A0])
+        it.assignment.open([A0])
+
+    it.group.during_flush = lose_and_regain
+    assert await it.checkpoint.commit()
+    assert it.group.asked == ["flush"]
+    assert it.counters.committed == {}
+
+
 async def test_a_lost_send_holds_back_every_later_commit() -> None:
     it = Setup()
     await it.do(0, 1)

@@ -280,3 +280,31 @@ async def test_a_closed_reader_holds_back_commits_and_not_the_other_readers() ->
     await take_all(other, 3)
     assignment.reach({A0: 12})
     assert assignment.committable() == {A0: 3}
+
+
+async def test_what_comes_before_its_tables_are_whole_is_read_then() -> None:
+    """It was asked for, was lost and came back to us, all in one wait for messages."""
+    reader = Reader("one", ["a"])
+    assignment = make(reader)
+    assignment.open([A0])
+    assignment.close([A0])
+    assignment.put(A0, [Batch(7, 2)])
+    assignment.put(A0, [Batch(9, 1)])
+    assert reader.inbox(A0) is None
+    assignment.open([A0])
+    assert await take_all(reader, 2) == [(A0, [7, 8]), (A0, [9])]
+    assert assignment.committable() == {A0: 10}
+
+
+async def test_what_comes_after_a_revocation_is_its_next_owners() -> None:
+    reader = Reader("one", ["a"])
+    assignment = make(reader)
+    assignment.open([A0])
+    assignment.stop([A0])
+    assignment.put(A0, [Batch(0, 2)])
+    assignment.close([A0])
+    assignment.put(A0, [Batch(2, 2)])
+    assignment.close([A0])
+    assignment.open([A0])
+    assignment.put(A0, [Batch(5, 1)])
+    assert await take_all(reader, 1) == [(A0, [5])]
