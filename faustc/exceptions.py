@@ -36,6 +36,8 @@ Who is at fault is the first branch::
         ├── OffsetOutOfRange        no committed offset, or one the log no longer has
         ├── CommitFailed            the group moved on: these partitions are not ours
         ├── DeliveryFailed          a produced message was given up
+        ├── TransactionAborted      the transaction cannot be committed: do its work again
+        ├── ProducerFenced          another producer has our transactional id now
         └── BrokerError             the broker answered with an error code
 """
 
@@ -345,6 +347,20 @@ class DeliveryFailed(KafkaError):
         super().__init__(reason)
         self.topic = topic
         self.partition = partition
+
+
+class TransactionAborted(KafkaError):
+    """The transaction was, or can only be, aborted: none of it is seen; do its work again.
+
+    __cause__ is why.
+    """
+
+
+class ProducerFenced(KafkaError):
+    """The producer can do nothing more: another one goes by its transactional id.
+
+    So does its coordinator, when it aborts a transaction that was open for too long.
+    """
 
 
 class BrokerError(KafkaError):

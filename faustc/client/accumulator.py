@@ -21,7 +21,7 @@ from faustc.client.failures import Failures
 from faustc.client.lane import Lane
 from faustc.client.parcel import Parcel
 from faustc.client.partitioner import TopicLanes
-from faustc.exceptions import MessageTooLarge, ProducerClosed
+from faustc.exceptions import FaustError, MessageTooLarge
 from faustc.types import HeadersArg
 
 # A loop of sends that never really wait would keep everything else from running:
@@ -51,15 +51,17 @@ class Accumulator:
         buffer_memory: int,
         delivery_timeout_s: float,
         max_block_s: float,
+        transactional: bool = False,
         wake: Callable[[Lane], None],
     ) -> None:
         self.compression = compression
+        self.transactional = transactional
         self.max_batch_size = max_batch_size
         self.max_request_size = max_request_size
         self.delivery_timeout_s = delivery_timeout_s
         self.max_block_s = max_block_s
         self.next_turn = 0.0
-        self.refuse: ProducerClosed | None = None  # why nothing more is taken
+        self.refuse: FaustError | None = None  # why nothing more is taken
         self.memory = BufferMemory(buffer_memory)
         self.failures = Failures()
         #: How long the last requests took that were answered, or failed.
@@ -230,7 +232,7 @@ class Accumulator:
         now = self._loop.time()
         parcel = Parcel(
             lane.tp,
-            BatchBuilder(self.compression, max_bytes=step),
+            BatchBuilder(self.compression, max_bytes=step, transactional=self.transactional),
             self.failures,
             opened_at=now,
             deadline=now + self.delivery_timeout_s,

@@ -14,7 +14,7 @@ from faustc.client.assigned import Assigned
 from faustc.client.assignors import Assignor
 from faustc.client.client import Client
 from faustc.client.committer import Committer
-from faustc.client.coordinator import commit_offsets, fetch_offsets
+from faustc.client.coordinator import GroupMetadata, commit_offsets, fetch_offsets
 from faustc.client.cursors import Cursor, FetchedBatch
 from faustc.client.fetcher import Fetcher, FetchOptions
 from faustc.client.group import GroupListener, GroupMember
@@ -441,6 +441,21 @@ class Consumer(Assigned):
         self._committing()
         found = (await self._look_up([partition]))[partition]
         return found.offset if found is not None else None
+
+    def group_metadata(self) -> GroupMetadata:
+        """Return who we are in our group, for `Producer.send_offsets_to_transaction` (KIP-447)."""
+        self._committing()
+        member = self._subscription.member
+        return GroupMetadata(self._group_id or "") if member is None else member.group_metadata
+
+    def claim(self, partitions: Collection[TopicPartition]) -> Callable[[], GroupMetadata]:
+        """Return what says that, for as long as these partitions are ours without a break.
+
+        It raises CommitFailed when that is over. A transaction that is given this, rather than
+        who we are just now, commits through a rebalance that leaves us these.
+        """
+        member = self._subscription.member
+        return self.group_metadata if member is None else member.claim(partitions)
 
     # -- inside ------------------------------------------------------------------------
 

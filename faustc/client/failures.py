@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from faustc.exceptions import DeliveryFailed, KafkaError
 
 
@@ -11,17 +13,20 @@ class Failures:
     Looking is awaiting a Delivery, or asking it for its result or exception.
     """
 
-    __slots__ = ("first", "round", "total", "unseen")
+    __slots__ = ("first", "listener", "round", "total", "unseen")
 
     def __init__(self) -> None:
         self.total = 0
         self.unseen = 0
         self.first: KafkaError | None = None
         self.round = 0
+        self.listener: Callable[[KafkaError], None] | None = None  # told of each
 
     def add(self, messages: int, looked_at: int, error: KafkaError) -> None:
         """Count messages given up for one reason; looked_at of them have somebody waiting."""
         self.total += messages
+        if self.listener is not None:
+            self.listener(error)
         if messages > looked_at:
             self.unseen += messages - looked_at
             if self.first is None:

@@ -366,6 +366,10 @@ class GroupMember:
             return GroupMetadata(self._terms.group_id)
         return self._membership.metadata
 
+    def claim(self, partitions: Collection[TopicPartition]) -> Callable[[], GroupMetadata]:
+        """Return what says who we are as long as we have had these; then it raises CommitFailed."""
+        return self._running()[1].claim(partitions)
+
     @property
     def failure(self) -> Exception | None:
         """What ended the membership for good."""

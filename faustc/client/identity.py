@@ -31,16 +31,18 @@ class Persona:
     The other lanes follow when nothing of theirs is in flight.
     """
 
-    __slots__ = ("current", "idempotent")
+    __slots__ = ("current", "idempotent", "transactional")
 
-    def __init__(self, *, idempotent: bool) -> None:
+    def __init__(self, *, idempotent: bool, transactional: bool = False) -> None:
         self.idempotent = idempotent
+        #: Ids and epochs are the coordinator's alone to give, in between two transactions.
+        self.transactional = transactional
         self.current = NOBODY
 
     @property
     def wanted(self) -> bool:
         """Whether a producer id has to be asked for: there is none, or its epochs are used up."""
-        return self.idempotent and self.current == NOBODY
+        return self.idempotent and not self.transactional and self.current == NOBODY
 
     def become(self, producer_id: int, epoch: int) -> None:
         """Take on what InitProducerId answered."""

@@ -142,6 +142,8 @@ class Lane:
         if self.gap and not self.retry:
             self.restart = True
         if self.restart and persona.current == self.identity:
+            if persona.transactional:
+                return False  # not before the transaction was aborted
             persona.bump()
         if persona.current == self.identity:
             return self.identity != NOBODY
@@ -240,6 +242,16 @@ class Lane:
                 parcel.last_error or why,
             )
         )
+
+    def drop_unsent(self, error: KafkaError) -> None:
+        """Give up what was not sent, or is known not to be written; the rest has to be settled."""
+        self.close_open()
+        dropped = [*self.ready, *(self.retry if self.restart else ())]
+        self.ready.clear()
+        if self.restart:
+            self.retry.clear()
+        for parcel in dropped:
+            parcel.give_up(failure(parcel, str(error), error))
 
     def abort(self, why: str, cause: BaseException | None) -> None:
         """Give up everything."""

@@ -23,6 +23,7 @@ from faustc.client.connection import BrokerConnection
 from faustc.client.identity import Persona
 from faustc.client.lane import Lane
 from faustc.client.parcel import Parcel
+from faustc.client.transactions import Transactions
 from faustc.client.verdict import Judge
 from faustc.exceptions import ConnectionLost, CorruptFrame, KafkaError
 from faustc.types import TopicPartition
@@ -67,6 +68,7 @@ class Outlet:
         rehome: Callable[[Lane], None],
         spawn: Callable[[Coroutine[Any, Any, None], str], None],
         crash: Callable[[Exception], None],
+        transactions: Transactions | None = None,
     ) -> None:
         self.node_id = node_id
         self.last_error: KafkaError | None = None
@@ -78,6 +80,7 @@ class Outlet:
         self._rehome = rehome
         self._spawn = spawn
         self._crash = crash
+        self._transactions = transactions
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[Lane, None] = {}
         self._connection: BrokerConnection | None = None
@@ -146,6 +149,7 @@ class Outlet:
         chosen: list[tuple[Lane, Parcel]] = []
         room = self._terms.max_request_size - _SLACK
         due: float | None = None
+        transactions = self._transactions
         for lane in list(self._lanes):
             if not (lane.ready or lane.retry) and lane.open is not None:
                 ripe = self._ripe_at(lane.open, now)
@@ -155,6 +159,8 @@ class Outlet:
                 self._accumulator.close_ripe(lane)
             if chosen and lane.next_size() > room:
                 continue
+            if transactions is not None and not lane.idle and not transactions.admits(lane):
+                continue  # we are poked when it is admitted
             parcel = lane.next(now, self._persona, self._terms.max_in_flight)
             if parcel is None:
                 if lane.idle:
@@ -195,7 +201,9 @@ class Outlet:
         self, connection: BrokerConnection, chosen: list[tuple[Lane, Parcel]], now: float
     ) -> None:
         cluster = self._client.cluster
-        version = connection.version("Produce")
+        transactions = self._transactions
+        transactional_id = None if transactions is None else transactions.transactional_id
+        version = connection.version("Produce", transactional=transactional_id is not None)
         by_topic: dict[str, list[tuple[int, bytes]]] = {}
         for lane, parcel in chosen:
             by_topic.setdefault(lane.tp.topic, []).append((lane.tp.partition, parcel.data))
@@ -210,7 +218,7 @@ class Outlet:
                 version,
                 correlation_id,
                 connection.client_id,
-                transactional_id=None,
+                transactional_id=transactional_id,
                 acks=terms.acks,
                 timeout_ms=terms.request_timeout_ms,
                 topics=topics,

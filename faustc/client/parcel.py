@@ -134,11 +134,13 @@ class Parcel:
 
         They share the sequences of this one, so nothing behind it has to move.
         """
-        messages = [message for batch in decode(self.data) for message in batch.messages()]
+        batches = list(decode(self.data))
+        messages = [message for batch in batches for message in batch.messages()]
+        transactional = batches[0].is_transactional
         middle = len(messages) // 2
         start = 0
         for half in (messages[:middle], messages[middle:]):
-            builder = BatchBuilder(compression, max_bytes=_UNBOUNDED)
+            builder = BatchBuilder(compression, max_bytes=_UNBOUNDED, transactional=transactional)
             for message in half:
                 builder.append(message.key, message.value, message.timestamp, message.headers)
             part = Parcel(

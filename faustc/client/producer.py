@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from time import time
 from typing import Self, Unpack
 
@@ -27,6 +29,7 @@ from faustc._native.partition import partition_for, scatter
 from faustc.client.accumulator import TURN_S, Accumulator
 from faustc.client.backoff import Deadline
 from faustc.client.client import Client
+from faustc.client.coordinator import GroupMetadata
 from faustc.client.delivery import Deliveries
 from faustc.client.dialer import Dialer
 from faustc.client.identity import Persona
@@ -34,14 +37,16 @@ from faustc.client.outlet import Terms
 from faustc.client.partitioner import Partitioner, TopicLanes
 from faustc.client.security import Security, SecurityOptions
 from faustc.client.sender import Sender
+from faustc.client.transactions import State, Transactions
 from faustc.exceptions import (
     DeliveryFailed,
     ImproperlyConfigured,
+    KafkaError,
     KafkaTimeout,
     NotReady,
     ProducerClosed,
 )
-from faustc.types import HeadersArg, RecordMetadata, TopicPartition
+from faustc.types import HeadersArg, OffsetAndMetadata, RecordMetadata, TopicPartition
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +71,16 @@ class Producer:
     message once and in order, whatever is retried. partitioner is called with (key,
     all partitions, those with a leader) for messages without an explicit partition.
     TLS and passwords: see `SecurityOptions`.
+
+    transactional_id: with it every message belongs to a transaction, whose messages are all
+    seen by consumers that read_committed, or none (KIP-98). One producer at a time goes by an
+    id; the next one that starts fences it, and aborts what it left open. A transaction that is
+    open for transaction_timeout_ms is aborted by the brokers::
+
+        async with Producer(transactional_id="copier-1") as producer:
+            async with producer.transaction():
+                await producer.send("copies", b"1")
+                await producer.send_offsets_to_transaction(offsets, consumer.group_metadata())
 
     A message that was given up raises DeliveryFailed where its Delivery is awaited.
     Failures that nobody looked at are raised by the next `flush` (and by `stop`);
@@ -94,6 +109,7 @@ class Producer:
         metadata_max_age_ms: int = 300_000,
         connections_max_idle_ms: int = 540_000,
         transactional_id: str | None = None,
+        transaction_timeout_ms: int = 60_000,
         dialer: Dialer | None = None,
         **security: Unpack[SecurityOptions],
     ) -> None:
@@ -104,8 +120,10 @@ class Producer:
             enable_idempotence = self._acks == -1
         if enable_idempotence and self._acks != -1:
             raise ImproperlyConfigured(f'enable_idempotence needs acks="all", not {acks!r}')
-        if transactional_id is not None:
-            raise ImproperlyConfigured("transactional_id: transactions are not supported yet")
+        if transactional_id is not None and not (transactional_id and enable_idempotence):
+            raise ImproperlyConfigured(
+                "a transactional_id is not empty, and needs an idempotent producer"
+            )
         if not 1 <= max_in_flight <= 5:
             raise ImproperlyConfigured(
                 f"max_in_flight is {max_in_flight}; 1 to 5: a broker remembers the last five "
@@ -118,6 +136,7 @@ class Producer:
             ("request_timeout_ms", request_timeout_ms),
             ("delivery_timeout_ms", delivery_timeout_ms),
             ("retry_backoff_ms", retry_backoff_ms),
+            ("transaction_timeout_ms", transaction_timeout_ms),
         ):
             if value <= 0:
                 raise ImproperlyConfigured(f"{name} is {value}; it must be above 0")
@@ -142,7 +161,21 @@ class Producer:
             security=Security.of("Producer", security),
             dialer=dialer,
         )
-        self._persona = Persona(idempotent=enable_idempotence)
+        self._persona = Persona(
+            idempotent=enable_idempotence, transactional=transactional_id is not None
+        )
+        self._transactions: Transactions | None = None
+        if transactional_id is not None:
+            self._transactions = Transactions(
+                self._client,
+                self._persona,
+                transactional_id,
+                transaction_timeout_ms,
+                drain=self._drain,
+                drop=self._drop,
+                poke=self._poke,
+                opened=self._open_or_close,
+            )
         self._terms = Terms(
             acks=self._acks,
             linger_s=linger_ms / 1000,
@@ -183,10 +216,14 @@ class Producer:
             buffer_memory=self._buffer_memory,
             delivery_timeout_s=self._delivery_timeout_s,
             max_block_s=self._max_block_s,
+            transactional=self._transactions is not None,
             wake=lambda lane: sender.wake(lane),
         )
         self._topics = self._accumulator.topics
-        sender = Sender(self._client, self._accumulator, self._persona, self._terms)
+        transactions = self._transactions
+        if transactions is not None:
+            self._accumulator.failures.listener = transactions.doom
+        sender = Sender(self._client, self._accumulator, self._persona, self._terms, transactions)
         self._sender = sender
         try:
             await sender.start(deadline.left())
@@ -199,8 +236,8 @@ class Producer:
     async def stop(self, timeout_s: float = 30.0) -> None:
         """Send what is waiting, for timeout_s at most, then give up the rest and disconnect.
 
-        Idempotent. Raises DeliveryFailed, once all is closed, when messages were
-        given up that nobody looked at.
+        An open transaction is aborted. Idempotent. Raises DeliveryFailed, once all is closed,
+        when messages were given up that nobody looked at.
         """
         if self._closed:
             return
@@ -211,8 +248,11 @@ class Producer:
         self._topics = {}  # the fast path of send finds nothing any more
         self._accumulator.refuse = ProducerClosed("the producer was stopped")
         try:
-            await self._drain(timeout_s)
-        except KafkaTimeout as exc:
+            if self._transactions is None:
+                await self._drain(timeout_s)
+            elif self._transactions.state in (State.OPEN, State.DOOMED):
+                await self._transactions.abort(timeout_s)
+        except KafkaError as exc:
             logger.error("Stopping %r: %s", self, exc)
         finally:
             try:
@@ -220,7 +260,8 @@ class Producer:
             finally:
                 await self._client.close()
         failure = self._accumulator.failures.take()
-        if failure is not None:
+        # Whoever ended, or left, a transaction was told there.
+        if failure is not None and self._transactions is None:
             raise failure
 
     async def __aenter__(self) -> Self:
@@ -379,8 +420,9 @@ class Producer:
         """Wait until everything sent before this call is written or given up.
 
         timeout_s defaults to what deliveries and requests may take at most. Raises
-        DeliveryFailed when messages were given up since the last flush that
-        nobody looked at, KafkaTimeout when some are still on their way.
+        DeliveryFailed when messages were given up since the last flush that nobody looked
+        at (within a transaction TransactionAborted or ProducerFenced instead), KafkaTimeout
+        when some are still on their way.
         """
         accumulator, _ = self._running()
         await self._drain(
@@ -389,8 +431,81 @@ class Producer:
             else timeout_s
         )
         failure = accumulator.failures.take()
-        if failure is not None:
+        if self._transactions is not None:
+            self._transactions.check_sound()
+        elif failure is not None:
             raise failure
+
+    # --- transactions ---
+
+    def transaction(self, timeout_s: float = 60.0) -> AbstractAsyncContextManager[None]:
+        """Return a transaction, for `async with`: committed at the end, aborted if that raises.
+
+        The end raises TransactionAborted when it could only be aborted: its work has to be done
+        again; ProducerFenced when this producer can do nothing more; KafkaTimeout after timeout_s,
+        and then nobody knows how it ended: `commit_transaction` may be called again.
+        """
+        return self._transactional().transaction(timeout_s)
+
+    async def begin_transaction(self) -> None:
+        """Begin a transaction; raises NotReady while another is open."""
+        self._running()
+        self._transactional().begin()
+
+    async def commit_transaction(self, timeout_s: float = 60.0) -> None:
+        """Have it all seen; raises as the end of `transaction` does."""
+        self._running()
+        await self._transactional().commit(timeout_s)
+
+    async def abort_transaction(self, timeout_s: float = 60.0) -> None:
+        """Have none of it seen; raises ProducerFenced, KafkaTimeout."""
+        self._running()
+        await self._transactional().abort(timeout_s)
+
+    async def send_offsets_to_transaction(
+        self,
+        offsets: Mapping[TopicPartition, OffsetAndMetadata],
+        group: GroupMetadata | str | Callable[[], GroupMetadata],
+        timeout_s: float = 60.0,
+    ) -> None:
+        """Commit offsets of a group with the transaction; group is `consumer.group_metadata()`.
+
+        `consumer.claim(offsets)` does, too, and holds through a rebalance. A group's name alone
+        keeps no zombie out (KIP-447). Raises CommitFailed when its member is none any more,
+        KafkaTimeout; abort the transaction then.
+        """
+        self._running()
+        if isinstance(group, str):
+            group = GroupMetadata(group)
+        who = group if callable(group) else partial(_same, group)
+        await self._transactional().send_offsets(offsets, who, timeout_s)
+
+    def _transactional(self) -> Transactions:
+        if self._transactions is None:
+            raise NotReady("this producer has no transactional_id")
+        return self._transactions
+
+    def _open_or_close(self, opened: bool) -> None:
+        """Take messages, or take none: what a transaction has at its end stays so."""
+        accumulator = self._accumulator
+        if accumulator is None or self._closed or (self._sender and self._sender.broken):
+            return
+        self._topics = accumulator.topics if opened else {}
+        accumulator.refuse = None if opened else NotReady("no transaction is open")
+
+    def _poke(self) -> None:
+        if self._sender is not None:
+            self._sender.flush()
+
+    def _drop(self, error: KafkaError) -> None:
+        """Give up what a transaction that is to be aborted has not sent."""
+        accumulator, sender = self._accumulator, self._sender
+        if accumulator is not None and sender is not None:
+            failures = accumulator.failures
+            listener, failures.listener = failures.listener, None
+            sender.drop_unsent(error)
+            failures.listener = listener
+            failures.take()  # whoever ends the transaction hears of them
 
     async def partitions_for(self, topic: str, timeout_s: float | None = None) -> set[int]:
         """Return the numbers of a topic's partitions; raises as `send` for an unknown topic."""
@@ -404,7 +519,7 @@ class Producer:
         Raises NotReady if nothing is known: nothing was sent to it, nor was partitions_for
         awaited.
         """
-        lanes = self._topics.get(topic)
+        lanes = None if self._accumulator is None else self._accumulator.topics.get(topic)
         if lanes is None and self._partitioner is None and key is not None:
             known = self._client.cluster.partitions(topic)
             if known:
@@ -432,9 +547,13 @@ class Producer:
 
     async def _find_topic(self, topic: str) -> TopicLanes:
         accumulator, sender = self._running()
+        if self._transactions is not None:
+            self._transactions.check_open()
         numbers = await self._client.partitions_for(topic, self._max_block_s)
         self._running()
         self._client.add_topics(topic)
+        if self._transactions is not None:
+            self._transactions.check_open()  # still, or again
         lanes = accumulator.begin(topic, numbers[-1] + 1)
         sender.update(lanes)
         return lanes
@@ -460,3 +579,7 @@ class Producer:
             ) from (left[0].last_error if left and left[0].last_error else exc)
         finally:
             self._terms.flushing -= 1
+
+
+def _same(group: GroupMetadata) -> GroupMetadata:
+    return group

@@ -20,6 +20,7 @@ from faustc.client.lane import Lane
 from faustc.client.outlet import Outlet, Terms
 from faustc.client.parcel import failure
 from faustc.client.partitioner import TopicLanes
+from faustc.client.transactions import Transactions
 from faustc.client.verdict import Judge
 from faustc.exceptions import KafkaError, ProducerClosed
 from faustc.types import TopicPartition
@@ -41,17 +42,24 @@ class Sender:
     """Runs from start to close on one event loop; `broken` says why it can no longer send."""
 
     def __init__(
-        self, client: Client, accumulator: Accumulator, persona: Persona, terms: Terms
+        self,
+        client: Client,
+        accumulator: Accumulator,
+        persona: Persona,
+        terms: Terms,
+        transactions: Transactions | None = None,
     ) -> None:
         self.broken: ProducerClosed | None = None
         self._client = client
         self._accumulator = accumulator
         self._persona = persona
         self._terms = terms
+        self._transactions = transactions
         self._judge = Judge(
             backoff_s=terms.backoff_s,
             backoff_max_s=terms.backoff_max_s,
             compression=accumulator.compression,
+            refused=None if transactions is None else transactions.refused,
         )
         self._outlets: dict[int, Outlet] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,7 +69,9 @@ class Sender:
 
     async def start(self, timeout_s: float) -> None:
         """Get a producer id if one is needed, and begin."""
-        if self._persona.wanted:
+        if self._transactions is not None:
+            await self._transactions.init(timeout_s)
+        elif self._persona.wanted:
             await self._become_somebody(timeout_s)
         if self._closed:  # meanwhile: nobody would end what begins here
             raise ProducerClosed("the producer was stopped while it started")
@@ -71,6 +81,8 @@ class Sender:
     async def close(self) -> None:
         """End every task and give up what is left."""
         self._closed = True
+        if self._transactions is not None:
+            await self._transactions.close()
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
@@ -90,6 +102,11 @@ class Sender:
             self._outlet(lane.node).add(lane)
         else:
             self._client.request_refresh()
+
+    def drop_unsent(self, error: KafkaError) -> None:
+        """Give up what was not sent yet."""
+        for lane in self._lanes():
+            lane.drop_unsent(error)
 
     def flush(self) -> None:
         """Look at every outlet again: nothing lingers while somebody flushes."""
@@ -138,6 +155,7 @@ class Sender:
                 rehome=self.wake,
                 spawn=self.spawn,
                 crash=self.crash,
+                transactions=self._transactions,
             )
         return outlet
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from faustc.client import codes
 from faustc.client.lane import Lane
 from faustc.client.parcel import Parcel, failure
 from faustc.exceptions import KafkaError, MessageTooLarge
 
+# How soon a transaction is tried again whose predecessor is not over on all brokers.
+CONCURRENT_BACKOFF_S = 0.02
 _DONE = frozenset({codes.NONE, codes.DUPLICATE_SEQUENCE_NUMBER})
 _TOO_LARGE = frozenset({codes.MESSAGE_TOO_LARGE, codes.RECORD_LIST_TOO_LARGE})
 _LOST_SEQUENCE = frozenset({codes.OUT_OF_ORDER_SEQUENCE_NUMBER, codes.UNKNOWN_PRODUCER_ID})
@@ -17,9 +20,17 @@ _LOST_SEQUENCE = frozenset({codes.OUT_OF_ORDER_SEQUENCE_NUMBER, codes.UNKNOWN_PR
 class Judge:
     """Applies answers to lanes; knows how long to hold a lane back, and how to halve a parcel."""
 
-    __slots__ = ("_backoff_max_s", "_backoff_s", "_compression")
+    __slots__ = ("_backoff_max_s", "_backoff_s", "_compression", "_refused")
 
-    def __init__(self, *, backoff_s: float, backoff_max_s: float, compression: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        backoff_s: float,
+        backoff_max_s: float,
+        compression: str | None,
+        refused: Callable[[int, KafkaError], None] | None = None,
+    ) -> None:
+        self._refused = refused  # told what ends a transaction
         self._backoff_s = backoff_s
         self._backoff_max_s = backoff_max_s
         self._compression = compression
@@ -46,6 +57,8 @@ class Judge:
         if code in _LOST_SEQUENCE and parcel.sequence >= 0:
             lane.lost_sequence(parcel, error)
             self._hold(lane, now)
+            if lane.restart and self._refused is not None:
+                self._refused(code, error)
         elif code in _TOO_LARGE and parcel.count > 1 and not parcel.done:
             lane.divide(parcel, parcel.split(self._compression))
         elif code in _TOO_LARGE:
@@ -55,9 +68,15 @@ class Judge:
             )
             too_large.__cause__ = error
             lane.reject(parcel, too_large)
+        elif code == codes.CONCURRENT_TRANSACTIONS:
+            # The last transaction of this producer is about to have its markers.
+            lane.put_back(parcel, error)
+            lane.hold_until = max(lane.hold_until, now + CONCURRENT_BACKOFF_S)
         elif known.retriable:
             self.again(lane, parcel, now, error)
         else:
+            if self._refused is not None:
+                self._refused(code, error)
             lane.reject(parcel, failure(parcel, f"refused by the broker: {error}", error))
         return known.refresh == "metadata"
 
