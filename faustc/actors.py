@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from faustc.answering import Answers
+from faustc.exceptions import DeliveryFailed, ProducerFenced, TransactionAborted
 from faustc.failure import Fate
 from faustc.shelves import Shelf, current_shelf
 from faustc.stacks import stack_of
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 # A function that fails before it took any event would fail again at once.
 IDLE_RESTART_MIN_S = 0.1
 IDLE_RESTART_MAX_S = 10.0
+
+# What a body is told, under exactly_once, whose transaction is about to be undone.
+_UNDONE = (TransactionAborted, ProducerFenced, DeliveryFailed)
 
 _current: contextvars.ContextVar[Any] = contextvars.ContextVar("agent", default=None)
 
@@ -164,6 +168,11 @@ class Actor:
     async def _failed(self, stream: Stream[Any], answers: Answers, error: Exception) -> None:
         """Report it, do with the event what the policy says, with the actor what its supervisor."""
         agent = self.agent
+        if stream.stale or (agent.app.runner.gate is not None and isinstance(error, _UNDONE)):
+            # It comes again, here or elsewhere, and that is nobody's fault.
+            logger.info("Agent %s gives up an event that comes again: %s", agent.name, error)
+            await self._start_again(stream, Fate.AGAIN)
+            return
         await agent._report(stream, error)
         fate, delay_s = Fate.DONE, 0.0
         in_hand = stream.in_hand_with_ledgers

@@ -47,6 +47,19 @@ def current_event() -> Event | None:
     return None if stream is None else stream.current_event
 
 
+def stale_in_hand() -> bool:
+    """Say whether the running task is at an event that is not ours any more: it comes again."""
+    ref: Any = current_stream.get()
+    stream = ref() if ref is not None else None
+    if stream is None:
+        return False
+    stale = getattr(stream, "stale", None)
+    if stale is None:  # a task that a body started, for one event
+        event = stream.current_event
+        return event is not None and bool(getattr(event.ledger, "closed", False))
+    return bool(stale)
+
+
 class Event:
     """A message as the application sees it. Made when somebody asks for one.
 

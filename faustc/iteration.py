@@ -50,6 +50,8 @@ class Iteration(Generic[T]):
     # Who deals with what does not decode, if not we: message, ledger, error; True: raise it
     judge_undecodable: Callable[[Any, Any, BaseException], bool] | None = None
     _giver: Any = None  # the reader of what is in hand, where that is another's
+    _gate: Any = None  # what it passes between two events, where those are told from others
+    _gated = False  # whether it waits there: those in memory go on
     _left = 0  # the last of the iterations that was left in the middle
 
     def __init__(self, reader: Any) -> None:
@@ -159,6 +161,25 @@ class Iteration(Generic[T]):
     def busy(self) -> bool:
         """Whether an event is in hand, or some are collected for a list."""
         return self._message is not None or bool(self._buffer)
+
+    @property
+    def undone(self) -> bool:
+        """Whether an event is in hand that is ours, so that what it does is not whole yet."""
+        if self._message is None or self._left == self._walks:
+            return False
+        return not all(getattr(one, "closed", False) for one, _ in self.in_hand_with_ledgers)
+
+    @property
+    def stale(self) -> bool:
+        """Whether what is in hand is not ours any more: it comes again, here or elsewhere."""
+        return self._message is not None and all(
+            getattr(one, "closed", False) for one, _ in self.in_hand_with_ledgers
+        )
+
+    async def pass_gate(self) -> None:
+        """Wait until an event may begin."""
+        if self._gated:
+            await self._gate.passed()
 
     def finish(self) -> bool:
         """Acknowledge what is in hand: its body came back, or was given up."""
@@ -274,6 +295,8 @@ class Iteration(Generic[T]):
                             ack(message.offset)
                     if monotonic() >= turn_over:
                         await asyncio.sleep(0)
+                        if self._gated:
+                            await self._gate.passed()
                         turn_over = monotonic() + TURN_S
         except BaseException as exc:
             self._left = walk
@@ -286,6 +309,13 @@ class Iteration(Generic[T]):
     async def next_portion(self, reader: Any) -> Any:
         """Wait for messages; what is raised there may be about an event, which is in hand then."""
         try:
+            while self._gated:
+                portion = await reader.portion()
+                if not self._gate.closed:
+                    return portion
+                await self._gate.passed()
+                if portion is None or not getattr(portion.ledger, "closed", False):
+                    return portion  # or else it was taken back meanwhile
             return await reader.portion()
         except Exception:
             fault, reader.fault = reader.fault, None
@@ -390,6 +420,10 @@ class Iteration(Generic[T]):
         self._by_hand = False
         self.hand_back()  # an iteration that ended in `break`: its owner came back for more
         reader.holders.add(self)
+        gate = self.app.runner.gate
+        if gate is not None:
+            gate.add(self)
+            self._gate, self._gated = gate, self._is_gated()
         keep_events(asyncio.get_running_loop())
         current_stream.set(weakref.ref(self))
         for error in self._thrown:
@@ -397,6 +431,11 @@ class Iteration(Generic[T]):
         self._thrown.clear()
         await self.begin()
         return reader
+
+    def _is_gated(self) -> bool:
+        if self.combined:
+            return any(part._is_gated() for part in self.combined)
+        return bool(getattr(self.channel, "acks", False)) and not self.channel.in_memory
 
     async def begin(self) -> None:
         """Call on_start, of the combined streams as well, unless on_stop is still due."""

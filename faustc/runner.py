@@ -15,18 +15,19 @@ from faustc.channels import Channel, Feed
 from faustc.engine.announcing import AnnouncingProducer
 from faustc.engine.declare import TopicSpec
 from faustc.engine.engine import Engine, EngineOptions
+from faustc.engine.gate import Gate
 from faustc.engine.inbox import Reader
 from faustc.engine.isolated import IsolatedReader
 from faustc.engine.transport import Transport, driver
-from faustc.events import current_event
+from faustc.events import current_event, stale_in_hand
 from faustc.exceptions import (
     ConsumerNotStarted,
     DecodeError,
-    ImproperlyConfigured,
     NotReady,
 )
 from faustc.home import Home
 from faustc.replies import ReplyConsumer
+from faustc.setting_types import ProcessingGuarantee
 from faustc.shapes import Shape
 from faustc.topics import Topic
 from faustc.types import FutureMessage, TopicPartition
@@ -36,6 +37,10 @@ from faustc.version import __version__
 __all__ = ["Runner", "Task", "call", "engine_options"]
 
 logger = logging.getLogger(__name__)
+
+# How often a transaction is ended, unless commit_interval says otherwise: others see what was
+# sent in it only then.
+EXACTLY_ONCE_COMMIT_S = 0.1
 
 
 class Task(NamedTuple):
@@ -90,6 +95,8 @@ class Runner:
                         on_rebalance=self._rebalance_started,
                         sensors=app.sensors,
                         producing=self.producer_transport(),
+                        gate=Gate(self._in_memory),
+                        is_stale=stale_in_hand,
                         on_slow_drain=self.replies.give_up,
                     )
                 engine = self._engine
@@ -101,6 +108,19 @@ class Runner:
         loop = self.home.loop
         running = loop is not None and loop.is_running()
         return running and self._engine is not None and not self._engine.stopping
+
+    @property
+    def gate(self) -> Gate | None:
+        """What streams pass between two events; None if nobody closes it."""
+        engine = self._engine
+        return engine.gate if engine is not None and engine.transacts else None
+
+    def _in_memory(self) -> bool:
+        """Say whether something is on its way through memory: what came of events in hand."""
+        return any(
+            len(feed) and any(not getattr(one, "_gated", False) for one in feed.holders)
+            for feed in self.feeds
+        )
 
     def _rebalance_started(self) -> None:
         self.rebalances += 1
@@ -171,7 +191,6 @@ class Runner:
         """Return the engine, its producer running; called on the app's loop."""
         engine = self.engine
         if engine.producer is None:
-            check_supported(self.app.conf)
             await engine.start_producer()
             self.announce()
         return engine
@@ -207,7 +226,6 @@ class Runner:
     async def start(self, parts: Collection[Part]) -> None:
         """Connect, create missing topics, and start these parts, with every agent."""
         app = self.app
-        check_supported(app.conf)
         for name, why in app.conf.ineffective().items():
             logger.warning("Setting %s changes nothing here: %s", name, why)
         self.home.settle(asyncio.get_running_loop())
@@ -218,6 +236,9 @@ class Runner:
         self.rebalances = 0
         self.unassigned = False
         agents = list(app.agents.values()) if Part.AGENTS in parts else []
+        if Part.CONSUMER in parts:
+            engine.options.transactional_id = self._transactional_id()
+            await engine.transact()
         if Part.PRODUCER in parts:
             await engine.start_producer()
             self.announce()
@@ -289,6 +310,15 @@ class Runner:
             assigned = self._engine.assignment.partitions
             partitions = [tp for tp in assigned if tp in names or tp.topic in names]
         return await self._engine.commit(partitions)
+
+    def _transactional_id(self) -> str:
+        """Return what names our transactions, so that the same worker aborts what it left open.
+
+        It is known by its group_instance_id, or its data folder, if it has one to itself.
+        """
+        conf = self.app.conf
+        name = conf.consumer_group_instance_id or self.app.tables.instance_id()
+        return f"{conf.id}-{name}"
 
     def _web_address(self) -> str:
         app = self.app
@@ -429,18 +459,6 @@ async def call(fun: Callable[..., Any], app: Any) -> None:
         await result
 
 
-def check_supported(conf: Any) -> None:
-    """Raise ImproperlyConfigured for settings whose promise could not be kept yet.
-
-    To run at least once when something else was asked for would be worse than
-    not to run.
-    """
-    if str(getattr(conf.processing_guarantee, "value", "")) == "exactly_once":
-        raise ImproperlyConfigured(
-            "processing_guarantee='exactly_once' is not supported yet; at_least_once is"
-        )
-
-
 def engine_options(conf: Any) -> EngineOptions:
     """Translate the settings of an app into what the engine and its client take."""
     security = client_options(conf)
@@ -476,8 +494,15 @@ def engine_options(conf: Any) -> EngineOptions:
         "metadata_max_age_ms": conf.consumer_metadata_max_age_ms,
         "client_options": {"connections_max_idle_ms": conf.consumer_connections_max_idle_ms},
     }
+    exactly_once = conf.processing_guarantee is ProcessingGuarantee.EXACTLY_ONCE
+    if exactly_once:
+        consumer["isolation_level"] = "read_committed"
+    often = exactly_once and not conf.is_set("commit_interval")
     return EngineOptions(
-        commit_interval_s=conf.commit_interval,
+        exactly_once=exactly_once,
+        commit_interval_s=EXACTLY_ONCE_COMMIT_S if often else conf.commit_interval,
+        # An event that takes longer is undone; and so is one that is said to be stuck.
+        transaction_timeout_s=min(max(conf.stream_processing_timeout, 60.0), 900.0),
         commit_every=conf.broker_commit_every,
         # Half of the session: what is left is for the commit, and the rebalance itself.
         drain_timeout_s=conf.broker_session_timeout / 2 if conf.stream_wait_empty else 0.0,

@@ -77,6 +77,7 @@ async def _take(
             over = ended or (deadline is not None and loop.time() >= deadline)
             if over or len(stream._buffer) >= max_:
                 deadline = None
+                await stream.pass_gate()
                 taken, stream._buffer = stream._buffer, []
                 if taken:
                     stream._held = [(ledger, message) for _, ledger, message, *_ in taken]

@@ -57,6 +57,9 @@ class Assignment:
         self._fetched: dict[TopicPartition, int] = {}  # where the last batch put ended
         # What came of partitions that are ours and not open: their tables are not whole yet.
         self._early: dict[TopicPartition, list[BatchOfMessages]] = {}
+        #: Where reading began, of partitions that are ours, as far as something came; None
+        #: as long as nobody wants to go back there.
+        self.begun_at: dict[TopicPartition, int] | None = None
 
     @property
     def partitions(self) -> frozenset[TopicPartition]:
@@ -171,6 +174,9 @@ class Assignment:
             return
         if tp in self._stopped:
             return  # its next owner reads them
+        if self.begun_at is not None and tp not in self.begun_at:
+            first: Any = batches[0]
+            self.begun_at[tp] = first.start_offset
         if tp not in self._open:
             # It was asked for when it was ours before, and is ours again, since of others
             # nothing comes. The position is past these: nobody would ever see them again.

@@ -65,6 +65,9 @@ class Checkpoint:
             self._counters.tp_end_offsets.pop(tp, None)
             self._counters.tp_read_offsets.pop(tp, None)
 
+    def given_up(self, partitions: Collection[TopicPartition]) -> None:
+        """These go without a commit: whoever has them next does their events again."""
+
     def _count_failure(self) -> None:
         self._counters.commit_failures_total += 1
         self._counters.commits_failing += 1
@@ -101,11 +104,7 @@ class Checkpoint:
             raise self._failed
         # The positions are taken before the flush: what is acknowledged while it
         # runs may have sends that it does not wait for.
-        offsets = self._taken = {
-            tp: offset
-            for tp, offset in self._assignment.committable(partitions).items()
-            if offset > self._committed.get(tp, 0)
-        }
+        offsets = self._new_positions(partitions)
         tables = self._tables if self._tables is not None and self._tables.pending else None
         if not offsets and tables is None:
             return True
@@ -123,9 +122,23 @@ class Checkpoint:
             await self._consumer.commit(
                 {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
             )
+        self._note(offsets)
+        self._sensors.on_commit_completed(self._consumer, started)
+        return True
+
+    def _new_positions(
+        self, partitions: Collection[TopicPartition] | None
+    ) -> dict[TopicPartition, int]:
+        self._taken = {
+            tp: offset
+            for tp, offset in self._assignment.committable(partitions).items()
+            if offset > self._committed.get(tp, 0)
+        }
+        return self._taken
+
+    def _note(self, offsets: dict[TopicPartition, int]) -> None:
+        """Note that these are committed."""
         self._committed.update(offsets)
         self._counters.committed.update(offsets)
         self._counters.commits_total += 1
         self._counters.commits_failing = 0
-        self._sensors.on_commit_completed(self._consumer, started)
-        return True

@@ -20,7 +20,9 @@ from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.counters import Counters
 from faustc.engine.courier import Courier
 from faustc.engine.declare import Declarations, TopicSpec
+from faustc.engine.exactly_once import ExactlyOnce
 from faustc.engine.follower import Follower
+from faustc.engine.gate import Gate
 from faustc.engine.inbox import Reader
 from faustc.engine.mailbox import Deliver, Mailbox, Mailboxes
 from faustc.engine.nursery import Nursery
@@ -30,12 +32,15 @@ from faustc.engine.outbox import Outbox
 from faustc.engine.pump import pump
 from faustc.engine.sharing import Sharing
 from faustc.engine.tables import Kept, Tables, Unit
+from faustc.engine.transacting import TransactingProducer
 from faustc.engine.transport import Doors, Transport
 from faustc.engine.watch import Watch, measure_lag
 from faustc.exceptions import (
+    ConnectionLost,
     ConsumerNotStarted,
     DeliveryFailed,
     FaustError,
+    KafkaTimeout,
     ProducerClosed,
 )
 from faustc.types import TopicPartition
@@ -76,7 +81,15 @@ class Engine:
         on_slow_drain: OnSlowDrain | None = None,
         sensors: Sensors | None = None,
         producing: Transport | None = None,
+        gate: Gate | None = None,
+        is_stale: Callable[[], bool] = lambda: False,
     ) -> None:
+        #: What streams pass between events, where a transaction has whole ones only.
+        self.gate = gate or Gate()
+        self._is_stale = is_stale
+        #: Whether messages go into transactions: once it runs, if it is to work exactly once.
+        self.transacts = False
+        self._leaving: frozenset[TopicPartition] = frozenset()
         self.name = name
         self.transport = transport
         # Brokers of the same cluster may be reached by other addresses to send to.
@@ -113,11 +126,12 @@ class Engine:
             producer=self.start_producer,
             declare=self.declare,
             partition_count=self.partition_count,
-            let_in=self.assignment.open,
+            let_in=self._let_in,
             on_full=self._commit_now.set,
             delay_s=options.recovery_delay_s,
         )
         self._taken_since_commit = 0
+        self._committing = False
         self._producer_lock = asyncio.Lock()
         self._doors = Doors(self.transport, self.producing)
         self.stopping = False
@@ -144,10 +158,38 @@ class Engine:
                     if self.stopping:
                         raise ProducerClosed(f"app {self.name} is stopped")
                     await self._doors.open()
-                    producer = self.producing.create_producer(**self.options.producer)
+                    producer = self._make_producer()
                     await producer.start(self.options.start_timeout_s)
                     self.producer = self.telling.producer(producer)
+                    if isinstance(self.checkpoint, ExactlyOnce):
+                        self.checkpoint.producer = producer
         return self.producer
+
+    def _make_producer(self) -> Any:
+        options = self.options
+        if not self.transacts:
+            return self.producing.create_producer(**options.producer)
+        transactional = {
+            **options.producer,
+            "transactional_id": options.transactional_id,
+            "transaction_timeout_ms": int(options.transaction_timeout_s * 1000),
+        }
+        return TransactingProducer(
+            lambda: self.producing.create_producer(**transactional),
+            stale=self._is_stale,
+            on_trouble=self._commit_now.set,
+        )
+
+    async def transact(self) -> None:
+        """Let what is sent from now on go into transactions, if it is to work exactly once."""
+        if self.options.exactly_once and not self.transacts:
+            self.transacts = True
+            self.assignment.begun_at = {}
+            self._make_checkpoint(None)
+            producer, self.producer = self.producer, None
+            if producer is not None:
+                await producer.stop()
+            await self.start_producer()
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         """Run something for as long as the engine does; it must not fail."""
@@ -182,15 +224,24 @@ class Engine:
             self.sharing.tell_held(self.tables.held())
         if self.assignment.readers():
             await self._start_consumer()
-        elif tables:
+        elif tables or self.transacts:
             self._make_checkpoint(None)
-            self._reading.spawn(self._commits(), "commits", vital=True)
+            self._begin_commits()
+
+    def _begin_commits(self) -> None:
+        self._committing = True
+        self._reading.spawn(self._commits(), "commits", vital=True)
 
     def _make_checkpoint(self, consumer: Any) -> None:
         told, kept = self.telling.sensors, self.attachments
-        self.checkpoint = Checkpoint(
-            self.assignment, consumer, self.flush, self.counters, kept, told, self.tables
-        )
+        parts = (self.assignment, consumer, self.flush, self.counters, kept, told, self.tables)
+        if not self.transacts:
+            self.checkpoint = Checkpoint(*parts)
+            return
+        before = self.checkpoint
+        made = self.checkpoint = ExactlyOnce(*parts, gate=self.gate, undo=self._undo)
+        if isinstance(before, ExactlyOnce):
+            made.producer = before.producer
 
     async def _start_consumer(self) -> None:
         self.sharing.start()
@@ -198,7 +249,7 @@ class Engine:
         consumer = self.transport.create_consumer(
             **{"partition_assignment_strategy": assignors, **self.options.consumer}
         )
-        committing = self.checkpoint is not None  # changes of tables only, so far
+        committing = self._committing  # changes of tables only, so far
         self._make_checkpoint(consumer)
         self.consumer = consumer
         await self._subscribe()
@@ -214,7 +265,7 @@ class Engine:
         )
         self._reading.spawn(pumping, "pump", vital=True)
         if not committing:
-            self._reading.spawn(self._commits(), "commits", vital=True)
+            self._begin_commits()
         self._reading.spawn(self._watch(), "watch", vital=True)
 
     async def add_reader(self, reader: Reader, specs: Iterable[TopicSpec] = ()) -> None:
@@ -397,16 +448,18 @@ class Engine:
         if not partitions:
             return
         logger.info("Revoked: %s", listing(partitions))
+        self._leaving |= partitions
         try:
             await self._reach()
             self.assignment.stop(partitions)
             if not self.stopping:  # then wind_down did this for all
                 await self.assignment.drained(partitions, self.options.drain_timeout_s)
-            if self.checkpoint is not None:
-                await self.checkpoint.commit(
-                    partitions,
-                    timeout_s=max(self.options.drain_timeout_s, MIN_COMMIT_TIMEOUT_S),
-                )
+            if self.checkpoint is not None and not await self.checkpoint.commit(
+                partitions,
+                timeout_s=max(self.options.drain_timeout_s, MIN_COMMIT_TIMEOUT_S),
+            ):
+                self.checkpoint.given_up(partitions)
+                self._commit_now.set()
             if self._on_revoked is not None:
                 await self._on_revoked(partitions)
         except DeliveryFailed as exc:
@@ -414,17 +467,46 @@ class Engine:
             raise
         finally:
             self._forget(partitions)
+            self._leaving -= partitions
 
     async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
         """Forget what others may have by now; a commit would be theirs to make."""
         partitions = frozenset(lost)
         if partitions:
             logger.warning("Lost, their uncommitted events come again: %s", listing(partitions))
+            if self.checkpoint is not None:
+                self.checkpoint.given_up(partitions)
+                self._commit_now.set()
         self._forget(partitions)
         if self._on_revoked is not None:
             await self._on_revoked(partitions)
 
+    def _let_in(self, partitions: Collection[TopicPartition]) -> None:
+        """Open partitions whose tables are whole by now, unless they are about to go."""
+        self.assignment.open(set(partitions) - self._leaving)
+
+    async def _undo(self, why: str) -> None:
+        """Undo what is not committed, and let its events come again; the gate is closed."""
+        logger.warning("What is not committed is undone, and its events come again: %s", why)
+        ours = self.assignment.partitions
+        self.assignment.close(ours)  # what is acknowledged from here on was undone
+        self.outbox.drop(why)
+        assert isinstance(self.checkpoint, ExactlyOnce)
+        self.checkpoint.forget(ours)
+        await self.checkpoint.producer.undo()
+        waiting = self.tables.undo()
+        while self.consumer is not None:
+            ours = ours & frozenset(self.consumer.assignment())
+            try:
+                await self.consumer.rewind(ours, self.assignment.begun_at or {})
+                break
+            except (KafkaTimeout, ConnectionLost) as exc:
+                logger.warning("The committed offsets are not known yet, asking again: %s", exc)
+        self._let_in(ours - waiting)
+
     def _forget(self, partitions: frozenset[TopicPartition]) -> None:
+        for tp in partitions:
+            (self.assignment.begun_at or {}).pop(tp, None)
         self.assignment.close(partitions)
         self.tables.revoked(partitions, stay=not self.stopping)
         self.sharing.tell_held(self.tables.held())

@@ -19,6 +19,8 @@ class EngineOptions:
     Tables are filled recovery_delay_s after an assignment. poll_ms is how long
     the pump waits for messages before it looks around, watch_interval_s how often
     the lag is measured. standbys is how many others are to follow each table.
+    exactly_once: what an event does, and that it is done, is one transaction; with
+    transactional_id, and aborted by brokers when it is open for transaction_timeout_s.
     """
 
     commit_interval_s: float = 3.0
@@ -32,6 +34,9 @@ class EngineOptions:
     poll_ms: int = 250
     watch_interval_s: float = 1.0
     standbys: int = 0
+    exactly_once: bool = False
+    transactional_id: str = ""
+    transaction_timeout_s: float = 300.0
     consumer: Mapping[str, Any] = field(default_factory=dict)
     producer: Mapping[str, Any] = field(default_factory=dict)
     admin: Mapping[str, Any] = field(default_factory=dict)

@@ -52,6 +52,13 @@ class Outbox:
         finally:
             self._idle.set()
 
+    def drop(self, why: str) -> None:
+        """Forget what waits: its events come again, and send it again."""
+        while len(self._waiting) > 1:  # the first is being sent
+            promise, _ = self._waiting.pop()
+            promise.set_exception(DeliveryFailed(f"a message was not sent: {why}"))
+        self._failures.clear()
+
     async def drain(self) -> None:
         """Wait until all that was put before is sent; raise DeliveryFailed for what was not."""
         await self._idle.wait()

@@ -239,9 +239,10 @@ class Tables:
         parts = [(unit, part) for unit in units if (part := self._parts.get(unit)) is not None]
         try:
             for unit, part in parts:
-                part.shards = (
-                    self._standbys.pop(unit) if unit in self._standbys else self._open_all(unit)
-                )
+                if not part.shards:
+                    part.shards = (
+                        self._standbys.pop(unit) if unit in self._standbys else self._open_all(unit)
+                    )
                 concerned += [table for table, _ in part.shards if table not in concerned]
             shards = [shard for _, part in parts for _, shard in part.shards]
             followings = await self._begin(shards, stays=False)
@@ -313,6 +314,25 @@ class Tables:
                     self._demote(unit, part.shards)
                 else:
                     self._leave(unit, part.shards)
+
+    def undo(self) -> frozenset[TopicPartition]:
+        """Forget what no changelog has for good, and read again what they have.
+
+        Return the partitions whose events have to wait for that: they are let in then.
+        """
+        again = [(unit, part) for unit, part in self._parts.items() if part.whole]
+        for _, part in again:
+            part.whole = False
+            for table, shard in part.shards:
+                self._hide(table, shard)
+                shard.abort()
+        for _, shard in self._followed:
+            shard.abort()
+        self._in_flight = []
+        if again:
+            self.recovering += len(again)
+            self._nursery.spawn(self._recover([unit for unit, _ in again]), "recovery")
+        return frozenset(tp for _, part in again for tp in part.sources)
 
     # -- standbys ----------------------------------------------------------------------
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Iterator, MutableMapping
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -85,6 +87,10 @@ class TableManager(MutableMapping[str, Collection]):
         if any(table.stores_durably for table in self.data.values()):
             await self.folder.lock()
 
+    def instance_id(self) -> str:
+        """Return what this worker is called as long as it has its folder; else a name just made."""
+        return self.folder.instance_id() if self.folder.locked else secrets.token_hex(6)
+
     def leave(self) -> None:
         """Leave the folder to others, once every store is closed."""
         folder = self.__dict__.pop("folder", None)
@@ -107,9 +113,12 @@ class TableManager(MutableMapping[str, Collection]):
         """Close the windows of one table that have expired."""
         if table.is_global and not self._leads():
             return  # every worker has it, and one of them is enough
+        gate = self.app.runner.gate
         for facet in table._all():
             if facet.expiry is not None:
-                await facet.expiry.sweep(behind=self._behind(facet.shard.partition))
+                # What a window sends when it closes, and that it is closed, belong together.
+                async with gate.working() if gate is not None else nullcontext():
+                    await facet.expiry.sweep(behind=self._behind(facet.shard.partition))
 
     def _leads(self) -> bool:
         return self.app.runner.generation < 0 or bool(self.app.is_leader())

@@ -1,0 +1,212 @@
+"""processing_guarantee="exactly_once" in whole apps, on the broker in memory and virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import faustc as faust
+from faustc.testing import MemoryBroker
+from faustc.types import TopicPartition
+
+WORDS, OUT = "words", "counted"
+
+
+def counting(name: str = "exact", *, store: str = "memory://", folder: Path | None = None) -> Any:
+    options: dict[str, Any] = {} if folder is None else {"datadir": str(folder)}
+    app: Any = faust.App(
+        name,
+        broker="kafka://ignored",
+        store=store,
+        processing_guarantee="exactly_once",
+        topic_partitions=2,
+        **options,
+    )
+    app.words = app.topic(WORDS, key_type=str, value_type=int, partitions=2)
+    app.out = app.topic(OUT, key_type=str, value_type=int, partitions=2)
+    app.counts = app.Table("counts", default=int, partitions=2)
+    app.pause_s = 0.0
+    app.seen = []
+
+    @app.agent(app.words)
+    async def count(stream: Any) -> None:
+        async for event in stream.events():
+            app.seen.append((event.key, event.value))
+            app.counts[event.key] += 1
+            await app.out.send(key=event.key, value=app.counts[event.key])
+            if app.pause_s:
+                await asyncio.sleep(app.pause_s)
+
+    return app
+
+
+async def feed(broker: MemoryBroker, numbers: range, keys: int = 7) -> None:
+    """Send as somebody outside, who has no transactions."""
+    async with broker_producer(broker) as producer:
+        for n in numbers:
+            await producer.send(WORDS, b"%d" % n, b'"k%d"' % (n % keys), partition=n % keys % 2)
+        await producer.flush()
+
+
+def broker_producer(broker: MemoryBroker) -> Any:
+    from faustc.client.producer import Producer
+
+    return Producer(bootstrap_servers="memory:9092", dialer=broker.dialer())
+
+
+def counted(broker: MemoryBroker) -> dict[str, list[int]]:
+    """Return the counts that were sent, by key, as who reads committed sees them."""
+    found: dict[str, list[int]] = {}
+    for message in broker.messages(OUT):
+        found.setdefault(message.key.decode().strip('"'), []).append(int(message.value))
+    return found
+
+
+def check(broker: MemoryBroker, total: int, keys: int = 7) -> None:
+    """Each key was counted 1, 2, 3, ... to as many as there were of it."""
+    expected = Counter(f"k{n % keys}" for n in range(total))
+    assert counted(broker) == {key: list(range(1, n + 1)) for key, n in expected.items()}
+
+
+async def test_outputs_table_and_offsets_are_committed_together() -> None:
+    app = counting()
+    async with MemoryBroker() as broker, app.test_context(broker=broker) as test:
+        await feed(broker, range(100))
+        await test.settled()
+        check(broker, 100)
+        assert dict(app.counts.items()) == Counter(f"k{n % 7}" for n in range(100))
+        committed = [broker.committed("exact", TopicPartition(WORDS, p)) for p in range(2)]
+        assert sum(one or 0 for one in committed) == 100
+
+
+async def test_nothing_is_seen_of_an_event_before_it_is_done() -> None:
+    app = counting()
+    app.pause_s = 5.0
+    async with MemoryBroker() as broker, app.test_context(broker=broker) as test:
+        await feed(broker, range(2), keys=1)
+        await test.advance(4.0)
+        assert app.seen
+        assert counted(broker) == {}
+        assert broker.committed("exact", TopicPartition(WORDS, 0)) is None
+        await test.settled()
+        check(broker, 2, keys=1)
+
+
+@pytest.mark.parametrize("store", ["memory://", "rocksdb://"])
+async def test_killed_in_the_middle(store: str, tmp_path: Path) -> None:
+    async with MemoryBroker() as broker:
+        for round_ in range(6):
+            app = counting(store=store, folder=tmp_path)
+            app.pause_s = 0.03
+            async with app.test_context(broker=broker) as test:
+                await feed(broker, range(round_ * 50, (round_ + 1) * 50))
+                await test.advance(0.4 + 0.13 * round_)
+                assert len(app.seen) < 50 * (round_ + 1)
+                await test.kill()
+        app = counting(store=store, folder=tmp_path)
+        async with app.test_context(broker=broker) as test:
+            await test.settled()
+            check(broker, 300)
+            assert dict(app.counts.items()) == Counter(f"k{n % 7}" for n in range(300))
+
+
+async def test_workers_come_and_go() -> None:
+    async with MemoryBroker() as broker:
+        async with AsyncExitStack() as stack:
+            tests, apps = [], []
+            for _ in range(3):
+                app = counting()
+                app.pause_s = 0.01
+                apps.append(app)
+                tests.append(await stack.enter_async_context(app.test_context(broker=broker)))
+                await feed(broker, range(len(apps) * 100 - 100, len(apps) * 100))
+                await tests[0].advance(0.35)
+            await tests[0].kill()
+            await tests[1].advance(0.5)
+            await feed(broker, range(300, 400))
+            await tests[1].advance(120)
+            for test in tests[1:]:
+                await test.settled()
+            check(broker, 400)
+
+
+@pytest.mark.parametrize(
+    ("api", "error"),
+    [
+        ("EndTxn", "COORDINATOR_NOT_AVAILABLE"),
+        ("EndTxn", "INVALID_PRODUCER_EPOCH"),
+        ("TxnOffsetCommit", "ILLEGAL_GENERATION"),
+        ("TxnOffsetCommit", "COORDINATOR_LOAD_IN_PROGRESS"),
+        ("TxnOffsetCommit", "TRANSACTION_ABORTABLE"),
+        ("InitProducerId", "CONCURRENT_TRANSACTIONS"),
+        ("AddOffsetsToTxn", "NOT_COORDINATOR"),
+    ],
+)
+async def test_refusals_are_undone_or_waited_out(api: str, error: str) -> None:
+    app = counting()
+    app.pause_s = 0.01
+    async with MemoryBroker() as broker, app.test_context(broker=broker) as test:
+        await feed(broker, range(60))
+        await test.advance(0.2)
+        test.control(api, error=error, times=3)
+        await test.advance(1)
+        await feed(broker, range(60, 100))
+        await test.settled()
+        check(broker, 100)
+        assert dict(app.counts.items()) == Counter(f"k{n % 7}" for n in range(100))
+
+
+@pytest.mark.parametrize("api", ["EndTxn", "Produce", "TxnOffsetCommit", "JoinGroup", "Heartbeat"])
+async def test_lost_answers(api: str) -> None:
+    app = counting()
+    app.pause_s = 0.01
+    async with MemoryBroker() as broker, app.test_context(broker=broker) as test:
+        await feed(broker, range(60))
+        await test.advance(0.2)
+        test.control(api, cut_after_bytes=3, times=3)
+        await test.advance(1)
+        await feed(broker, range(60, 100))
+        await test.settled()
+        check(broker, 100)
+
+
+async def test_somebody_else_goes_by_our_transactional_id() -> None:
+    app = counting()
+    app.pause_s = 0.01
+    async with MemoryBroker() as broker, app.test_context(broker=broker) as test:
+        await feed(broker, range(100))
+        await test.advance(0.45)
+        from faustc.client.producer import Producer
+
+        name = app.runner.engine.options.transactional_id
+        async with Producer(
+            bootstrap_servers="memory:9092", dialer=broker.dialer(), transactional_id=name
+        ):
+            await test.settled()
+        check(broker, 100)
+        assert dict(app.counts.items()) == Counter(f"k{n % 7}" for n in range(100))
+
+
+async def test_lists_are_whole() -> None:
+    app: Any = faust.App("lists", broker="kafka://ignored", processing_guarantee="exactly_once")
+    topic = app.topic(WORDS, key_type=str, value_type=int, partitions=2)
+    out = app.topic(OUT, key_type=str, value_type=int, partitions=2)
+
+    @app.agent(topic)
+    async def sum_up(stream: Any) -> None:
+        async for some in stream.take_events(10, within=1.0):
+            for event in some:
+                await out.send(key=event.key, value=event.value)
+
+    async with MemoryBroker() as broker, app.test_context(broker=broker) as test:
+        await feed(broker, range(55))
+        await test.advance(0.5)
+        # Five wait for more: they are not done, and hold nobody up.
+        assert sum(map(len, counted(broker).values())) == 50
+        await test.settled()
+        assert sorted(n for some in counted(broker).values() for n in some) == list(range(55))
