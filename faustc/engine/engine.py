@@ -90,6 +90,7 @@ class Engine:
         #: Whether messages go into transactions: once it runs, if it is to work exactly once.
         self.transacts = False
         self._leaving: frozenset[TopicPartition] = frozenset()
+        self._held_up: frozenset[TopicPartition] = frozenset()  # while they are undone
         self.name = name
         self.transport = transport
         # Brokers of the same cluster may be reached by other addresses to send to.
@@ -483,12 +484,20 @@ class Engine:
 
     def _let_in(self, partitions: Collection[TopicPartition]) -> None:
         """Open partitions whose tables are whole by now, unless they are about to go."""
-        self.assignment.open(set(partitions) - self._leaving)
+        back = frozenset(partitions) - self._leaving
+        if held := back & self._held_up & frozenset(self.consumer.assignment()):
+            self.consumer.resume(*held)
+        self._held_up -= back
+        self.assignment.open(back)
 
     async def _undo(self, why: str) -> None:
         """Undo what is not committed, and let its events come again; the gate is closed."""
         logger.warning("What is not committed is undone, and its events come again: %s", why)
         ours = self.assignment.partitions
+        if held := ours & frozenset(self.consumer.assignment() if self.consumer else ()):
+            # Or else what is being fetched just now would be taken, and dropped.
+            self.consumer.pause(*held)
+            self._held_up |= held
         self.assignment.close(ours)  # what is acknowledged from here on was undone
         self.outbox.drop(why)
         assert isinstance(self.checkpoint, ExactlyOnce)
@@ -507,6 +516,7 @@ class Engine:
     def _forget(self, partitions: frozenset[TopicPartition]) -> None:
         for tp in partitions:
             (self.assignment.begun_at or {}).pop(tp, None)
+        self._held_up -= partitions
         self.assignment.close(partitions)
         self.tables.revoked(partitions, stay=not self.stopping)
         self.sharing.tell_held(self.tables.held())

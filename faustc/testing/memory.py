@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Iterator
 from typing import Any
 
-from faustc._native.batch import decode
+from faustc._native.batch import Batch, decode
 from faustc._native.framer import Framer
 from faustc._native.message import Message
 from faustc.broker.broker import Broker, Options
@@ -69,7 +69,10 @@ class MemoryBroker:
         return [] if found is None else found.partitions
 
     def messages(self, topic: str) -> list[Message]:
-        """Return what a topic holds: by time, and within a partition by offset."""
+        """Return what a topic holds: by time, and within a partition by offset.
+
+        Of transactions, what is committed.
+        """
         partitions = [list(_read(partition)) for partition in self.partitions(topic)]
         return list(heapq.merge(*partitions, key=lambda message: message.timestamp))
 
@@ -88,9 +91,16 @@ def _read(partition: Partition) -> Iterator[Message]:
     at, (topic, number) = partition.log_start, partition.tp
     while (span := partition.span(at, READ_BYTES, committed=True, whole=True)) is not None:
         for batch in decode(span.read(), topic=topic, partition=number, allow_partial=True):
-            if not batch.is_control:
+            if not (batch.is_control or _is_aborted(partition, batch)):
                 yield from batch.messages(at)
             at = batch.last_offset + 1
+
+
+def _is_aborted(partition: Partition, batch: Batch) -> bool:
+    return batch.is_transactional and any(
+        one.producer_id == batch.producer_id
+        for one in partition.producers.aborted_in(batch.base_offset, batch.last_offset + 1)
+    )
 
 
 class _MemoryDialer(Dialer):
