@@ -165,9 +165,7 @@ class Iteration(Generic[T]):
     @property
     def undone(self) -> bool:
         """Whether an event is in hand that is ours, so that what it does is not whole yet."""
-        if self._message is None or self._left == self._walks:
-            return False
-        return not all(getattr(one, "closed", False) for one, _ in self.in_hand_with_ledgers)
+        return self._message is not None and self._left != self._walks and not self.stale
 
     @property
     def stale(self) -> bool:
@@ -175,11 +173,6 @@ class Iteration(Generic[T]):
         return self._message is not None and all(
             getattr(one, "closed", False) for one, _ in self.in_hand_with_ledgers
         )
-
-    async def pass_gate(self) -> None:
-        """Wait until an event may begin."""
-        if self._gated:
-            await self._gate.passed()
 
     def finish(self) -> bool:
         """Acknowledge what is in hand: its body came back, or was given up."""

@@ -9,12 +9,11 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from faustc.auth import client_options
 from faustc.boot import Part
 from faustc.channels import Channel, Feed
 from faustc.engine.announcing import AnnouncingProducer
 from faustc.engine.declare import TopicSpec
-from faustc.engine.engine import Engine, EngineOptions
+from faustc.engine.engine import Engine
 from faustc.engine.gate import Gate
 from faustc.engine.inbox import Reader
 from faustc.engine.isolated import IsolatedReader
@@ -27,20 +26,16 @@ from faustc.exceptions import (
 )
 from faustc.home import Home
 from faustc.replies import ReplyConsumer
-from faustc.setting_types import ProcessingGuarantee
 from faustc.shapes import Shape
 from faustc.topics import Topic
 from faustc.types import FutureMessage, TopicPartition
 from faustc.undecodable import UndecodableLog
 from faustc.version import __version__
+from faustc.wiring import engine_options
 
-__all__ = ["Runner", "Task", "call", "engine_options"]
+__all__ = ["Runner", "Task", "call"]
 
 logger = logging.getLogger(__name__)
-
-# How often a transaction is ended, unless commit_interval says otherwise: others see what was
-# sent in it only then.
-EXACTLY_ONCE_COMMIT_S = 0.1
 
 
 class Task(NamedTuple):
@@ -236,7 +231,7 @@ class Runner:
         self.rebalances = 0
         self.unassigned = False
         agents = list(app.agents.values()) if Part.AGENTS in parts else []
-        if Part.CONSUMER in parts:
+        if Part.CONSUMER in parts and engine.options.exactly_once:
             engine.options.transactional_id = self._transactional_id()
             await engine.transact()
         if Part.PRODUCER in parts:
@@ -457,61 +452,3 @@ async def call(fun: Callable[..., Any], app: Any) -> None:
     result = fun(app) if takes_app else fun()
     if inspect.isawaitable(result):
         await result
-
-
-def engine_options(conf: Any) -> EngineOptions:
-    """Translate the settings of an app into what the engine and its client take."""
-    security = client_options(conf)
-    producer = {
-        **security,
-        "client_id": conf.client_id,
-        "acks": conf.producer_acks,
-        "compression_type": conf.producer_compression_type,
-        "linger_ms": conf.producer_linger * 1000,
-        "delivery_timeout_ms": int(conf.producer_request_timeout * 1000),
-        "metadata_max_age_ms": conf.producer_metadata_max_age_ms,
-        "connections_max_idle_ms": conf.producer_connections_max_idle_ms,
-        "partitioner": conf.producer_partitioner,
-    }
-    # The client's own sizes are those its speed was measured with.
-    for name in ("max_batch_size", "max_request_size"):
-        if conf.is_set(f"producer_{name}"):
-            producer[name] = getattr(conf, f"producer_{name}")
-    consumer = {
-        **security,
-        "group_id": conf.id,
-        "client_id": conf.client_id,
-        "group_instance_id": conf.consumer_group_instance_id,
-        "auto_offset_reset": conf.consumer_auto_offset_reset,
-        "enable_auto_commit": False,
-        "max_partition_fetch_bytes": conf.consumer_max_fetch_size,
-        "check_crcs": conf.broker_check_crcs,
-        "session_timeout_ms": int(conf.broker_session_timeout * 1000),
-        "heartbeat_interval_ms": int(conf.broker_heartbeat_interval * 1000),
-        "rebalance_timeout_ms": int(conf.broker_rebalance_timeout * 1000),
-        "max_poll_interval_ms": int(conf.broker_max_poll_interval * 1000),
-        "request_timeout_ms": int(conf.broker_request_timeout * 1000),
-        "metadata_max_age_ms": conf.consumer_metadata_max_age_ms,
-        "client_options": {"connections_max_idle_ms": conf.consumer_connections_max_idle_ms},
-    }
-    exactly_once = conf.processing_guarantee is ProcessingGuarantee.EXACTLY_ONCE
-    if exactly_once:
-        consumer["isolation_level"] = "read_committed"
-    often = exactly_once and not conf.is_set("commit_interval")
-    return EngineOptions(
-        exactly_once=exactly_once,
-        commit_interval_s=EXACTLY_ONCE_COMMIT_S if often else conf.commit_interval,
-        # An event that takes longer is undone; and so is one that is said to be stuck.
-        transaction_timeout_s=min(max(conf.stream_processing_timeout, 60.0), 900.0),
-        commit_every=conf.broker_commit_every,
-        # Half of the session: what is left is for the commit, and the rebalance itself.
-        drain_timeout_s=conf.broker_session_timeout / 2 if conf.stream_wait_empty else 0.0,
-        stuck_after_s=conf.stream_processing_timeout,
-        livelock_after_s=conf.broker_commit_livelock_soft_timeout,
-        recovery_delay_s=conf.stream_recovery_delay,
-        allow_declare=conf.topic_allow_declare,
-        standbys=conf.table_standby_replicas,
-        consumer=consumer,
-        producer=producer,
-        admin={**security, "client_id": conf.client_id},
-    )

@@ -117,7 +117,7 @@ class Options:
     url = broker
     broker_credentials = Setting[Any](maybe(credentials), None, env="BROKER_CREDENTIALS", doc="SASL, OAuth or SSL credentials, or an SSLContext: see security.md.")
     ssl_context = Setting[Any](maybe(ssl_context), None, doc="An SSLContext; broker_credentials takes one as well.")
-    processing_guarantee = Setting(guarantee, ProcessingGuarantee.AT_LEAST_ONCE, env="PROCESSING_GUARANTEE", doc="at_least_once; exactly_once is refused at the start, until it is kept.")
+    processing_guarantee = Setting(guarantee, ProcessingGuarantee.AT_LEAST_ONCE, env="PROCESSING_GUARANTEE", doc="at_least_once, or exactly_once: what an event does, and that it is done, is one transaction (docs/guarantees.md).")
     store = Setting(driver_url, URL("memory://"), env="APP_STORE", late=True, doc="URL of the store of tables: memory:// or rocksdb://.")
     cache = Setting(driver_url, URL("memory://"), env="CACHE_URL", doc="Cache of web views: memory://, or the path of a class.")
     logging_config = Setting(maybe(mapping), None, doc="Given to logging.config.dictConfig by the worker.")

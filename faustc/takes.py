@@ -77,7 +77,8 @@ async def _take(
             over = ended or (deadline is not None and loop.time() >= deadline)
             if over or len(stream._buffer) >= max_:
                 deadline = None
-                await stream.pass_gate()
+                if stream._gated:
+                    await stream._gate.passed()
                 taken, stream._buffer = stream._buffer, []
                 if taken:
                     stream._held = [(ledger, message) for _, ledger, message, *_ in taken]

@@ -66,6 +66,7 @@ LAYERS = [
     ["streams"],
     ["actors", "callee"],
     ["agents"],
+    ["wiring"],
     ["runner"],
     ["web"],
     ["defining", "configured"],

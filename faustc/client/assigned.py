@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from faustc.client import offsets
 from faustc.client.backoff import Deadline
@@ -10,7 +10,7 @@ from faustc.client.client import Client
 from faustc.client.cursors import Cursor
 from faustc.client.fetcher import Fetcher, FetchOptions
 from faustc.exceptions import ConsumerNotStarted, KafkaTimeout
-from faustc.types import OffsetAndTimestamp, TopicPartition
+from faustc.types import OffsetAndMetadata, OffsetAndTimestamp, TopicPartition
 
 
 class Assigned:
@@ -53,6 +53,20 @@ class Assigned:
     async def seek_to_end(self, *partitions: TopicPartition) -> None:
         """Go past the last offset there is now, read_committed: the last stable one."""
         await self._seek_by_time(partitions, offsets.LATEST)
+
+    async def rewind(
+        self, partitions: Collection[TopicPartition], otherwise: Mapping[TopicPartition, int]
+    ) -> None:
+        """Go on from the committed offsets, where there is none from those in `otherwise`.
+
+        Waits for transactions that are about to commit some. Raises KafkaTimeout, BrokerError.
+        """
+        found = await self._look_up(partitions)
+        for tp in partitions:
+            committed = found.get(tp)
+            offset = otherwise.get(tp) if committed is None else committed.offset
+            if offset is not None and tp in self._fetcher.cursors:
+                self.seek(tp, offset)
 
     async def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next message to be handed out, waiting till it is known."""
@@ -169,6 +183,11 @@ class Assigned:
 
     def _all(self, partitions: Iterable[TopicPartition]) -> list[Cursor]:
         return [self._cursor(tp) for tp in partitions] or list(self._fetcher.cursors.values())
+
+    async def _look_up(
+        self, partitions: Iterable[TopicPartition]
+    ) -> Mapping[TopicPartition, OffsetAndMetadata | None]:
+        raise NotImplementedError
 
     async def _seek_by_time(self, partitions: Iterable[TopicPartition], timestamp: int) -> None:
         cursors = self._all(partitions)

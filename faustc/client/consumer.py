@@ -457,20 +457,6 @@ class Consumer(Assigned):
         member = self._subscription.member
         return self.group_metadata if member is None else member.claim(partitions)
 
-    async def rewind(
-        self, partitions: Collection[TopicPartition], otherwise: Mapping[TopicPartition, int]
-    ) -> None:
-        """Go on from the committed offsets, where there is none from those in `otherwise`.
-
-        Waits for transactions that are about to commit some. Raises KafkaTimeout, BrokerError.
-        """
-        found = await self._look_up(partitions)
-        for tp in partitions:
-            committed = found.get(tp)
-            offset = otherwise.get(tp) if committed is None else committed.offset
-            if offset is not None and tp in self._fetcher.cursors:
-                self.seek(tp, offset)
-
     # -- inside ------------------------------------------------------------------------
 
     @property

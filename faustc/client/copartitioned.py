@@ -68,6 +68,12 @@ class Copartitioned(CooperativeSticky):
         #: Partitions (of any topic of a group) whose tables we have some state of: how far
         #: that goes in the changelogs, as the sum of their positions.
         self.held: Mapping[TopicPartition, int] = {}
+        #: The transactional id of our producer; empty if it has none.
+        self.producer = ""
+        #: Those of former members whose transactions were aborted here.
+        self.aborted: frozenset[str] = frozenset()
+        self._producers: frozenset[str] = frozenset()
+        self._leads = False
         self._on_share = on_share
         self._following: frozenset[TopicPartition] = frozenset()
         self._coming: frozenset[TopicPartition] = frozenset()
@@ -93,6 +99,9 @@ class Copartitioned(CooperativeSticky):
                 generation=generation,
                 digest=self._digest,
                 nudge=self._nudge,
+                producer=self.producer,
+                producers=self._producers,
+                aborted=self.aborted & self._producers,
             )
         )
 
@@ -100,6 +109,11 @@ class Copartitioned(CooperativeSticky):
         """Pass on what came with it; say why it is out of date, if it is."""
         share = decode_share(assignment.user_data)
         self._following, self._coming = share.standbys, share.coming
+        # Everybody keeps in mind what is to be aborted: the leader may die before it has done so.
+        self._producers = share.producers | share.gone
+        leads, self._leads = self._leads, False
+        if not leads:
+            share = share._replace(gone=frozenset())
         if self._on_share is not None:
             self._on_share(share, frozenset(assignment.partitions))
         if share.digest in (None, self._digest):
@@ -113,6 +127,7 @@ class Copartitioned(CooperativeSticky):
         self, members: Mapping[str, Subscription], partitions: Mapping[str, int]
     ) -> dict[str, Assignment]:
         """Share out, as the leader."""
+        self._leads = True
         return _Sharing(members, partitions).done()
 
 
@@ -172,11 +187,19 @@ class _Sharing:
         }
         standbys = self._standbys(shares, coming, lags)
         addresses = self._addresses(given)
+        producers = {w.producer for w in self.wishes.values() if w.producer}
+        seen = frozenset().union(*(w.producers for w in self.wishes.values()))
+        gone = seen.difference(producers, *(w.aborted for w in self.wishes.values()))
         return {
             member: Assignment(
                 tuple(sorted(given[member])),
                 encode_share(
-                    standbys[member], coming[member], addresses, self.wishes[member].digest
+                    standbys[member],
+                    coming[member],
+                    addresses,
+                    self.wishes[member].digest,
+                    producers,
+                    gone,
                 )
                 if member in self.wishes
                 else None,

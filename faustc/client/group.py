@@ -368,7 +368,14 @@ class GroupMember:
 
     def claim(self, partitions: Collection[TopicPartition]) -> Callable[[], GroupMetadata]:
         """Return what says who we are as long as we have had these; then it raises CommitFailed."""
-        return self._running()[1].claim(partitions)
+        _, membership = self._running()
+        check = membership.holdings.claim(partitions)
+
+        def identity() -> GroupMetadata:
+            check()
+            return membership.metadata
+
+        return identity
 
     @property
     def failure(self) -> Exception | None:

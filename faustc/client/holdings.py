@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from faustc.clock import monotonic
-from faustc.exceptions import NotReady
+from faustc.exceptions import CommitFailed, NotReady
 from faustc.types import TopicPartition
 
 __all__ = ["Holdings", "named"]
@@ -65,6 +65,23 @@ class Holdings:
     def settled(self) -> bool:
         """Whether the user holds exactly what the group gave, and was told so."""
         return self.held == self.target and not self.lost and not self.waiting_for
+
+    def claim(self, partitions: Collection[TopicPartition]) -> Callable[[], None]:
+        """Return what raises CommitFailed once these are not ours, or were not for a moment.
+
+        It may be called from any thread.
+        """
+        wanted, losses = frozenset(partitions), self.losses
+
+        def check() -> None:
+            gone = wanted - self.ours
+            if gone or losses != self.losses:
+                raise CommitFailed(
+                    f"{self._label} has taken {named(gone or wanted)} from this member; whoever "
+                    "has it goes on from the last commit"
+                )
+
+        return check
 
     def give(self, target: Partitions) -> None:
         """Bring the user to hold these; returns at once."""

@@ -151,14 +151,14 @@ class Membership:
         """
         deadline = Deadline(timeout_s)
         backoff = Backoff(0.05, 1.0)
-        claim = self.claim(offsets)
+        check = self.holdings.claim(offsets)
         tried = -1
 
         def identity() -> GroupMetadata:
             nonlocal tried
-            who = claim()
-            tried = who.generation
-            return who
+            check()
+            tried = self.generation
+            return self.metadata
 
         while True:
             try:
@@ -182,24 +182,6 @@ class Membership:
                     self._lose(str(exc), forget_member=exc.code == codes.UNKNOWN_MEMBER_ID)
             await deadline.sleep(backoff.next())
             deadline.check(f"the commit for group {self._terms.group_id}")
-
-    def claim(self, partitions: Collection[TopicPartition]) -> Callable[[], GroupMetadata]:
-        """Return what says who we are as long as we have had these all the time; from any thread.
-
-        It raises CommitFailed when that is over.
-        """
-        wanted, losses = frozenset(partitions), self.holdings.losses
-
-        def identity() -> GroupMetadata:
-            gone = wanted - self.holdings.ours
-            if gone or losses != self.holdings.losses:
-                raise CommitFailed(
-                    f"group {self._terms.group_id} has taken {named(gone or wanted)} "
-                    "from this member; whoever has it goes on from the last commit"
-                )
-            return self.metadata
-
-        return identity
 
     @property
     def state(self) -> State:

@@ -25,7 +25,7 @@ from faustc.client.lane import Lane
 from faustc.client.parcel import Parcel
 from faustc.client.transactions import Transactions
 from faustc.client.verdict import Judge
-from faustc.exceptions import ConnectionLost, CorruptFrame, KafkaError
+from faustc.exceptions import ConnectionLost, CorruptFrame, ImproperlyConfigured, KafkaError
 from faustc.types import TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,13 @@ class Terms:
     backoff_s: float
     backoff_max_s: float
     flushing: int = 0
+
+
+def check_above_0(**numbers: int) -> None:
+    """Raise ImproperlyConfigured for the first that is not."""
+    for name, value in numbers.items():
+        if value <= 0:
+            raise ImproperlyConfigured(f"{name} is {value}; it must be above 0")
 
 
 class Outlet:

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from functools import partial
+from collections.abc import Mapping, Sequence
 from time import time
 from typing import Self, Unpack
 
@@ -29,14 +27,14 @@ from faustc._native.partition import partition_for, scatter
 from faustc.client.accumulator import TURN_S, Accumulator
 from faustc.client.backoff import Deadline
 from faustc.client.client import Client
-from faustc.client.coordinator import GroupMetadata
 from faustc.client.delivery import Deliveries
 from faustc.client.dialer import Dialer
 from faustc.client.identity import Persona
-from faustc.client.outlet import Terms
+from faustc.client.outlet import Terms, check_above_0
 from faustc.client.partitioner import Partitioner, TopicLanes
 from faustc.client.security import Security, SecurityOptions
 from faustc.client.sender import Sender
+from faustc.client.transacting import Transacting
 from faustc.client.transactions import State, Transactions
 from faustc.exceptions import (
     DeliveryFailed,
@@ -46,19 +44,19 @@ from faustc.exceptions import (
     NotReady,
     ProducerClosed,
 )
-from faustc.types import HeadersArg, OffsetAndMetadata, RecordMetadata, TopicPartition
+from faustc.types import HeadersArg, RecordMetadata, TopicPartition
 
 logger = logging.getLogger(__name__)
 
 ACKS = {"all": -1, -1: -1, 0: 0, 1: 1}
 
 
-class Producer:
+class Producer(Transacting):
     """Sends messages to a Kafka cluster; `async with`, or start and stop.
 
-    Used from the event loop it was started on, and only there; from another
-    thread go through `asyncio.run_coroutine_threadsafe`. Any number of tasks may
-    send at once. Messages of one task to one partition keep their order.
+    Used from the event loop it was started on alone; from another thread go through
+    `asyncio.run_coroutine_threadsafe`. Any number of tasks may send at once. Messages
+    of one task to one partition keep their order.
 
     acks: "all" (or -1), 1 or 0. compression_type: none, gzip, snappy, lz4, zstd or
     one that was registered. linger_ms: how long a batch that is not full waits for
@@ -75,16 +73,10 @@ class Producer:
     transactional_id: with it every message belongs to a transaction, whose messages are all
     seen by consumers that read_committed, or none (KIP-98). One producer at a time goes by an
     id; the next one that starts fences it, and aborts what it left open. A transaction that is
-    open for transaction_timeout_ms is aborted by the brokers::
+    open for transaction_timeout_ms is aborted by brokers. See `Transacting`.
 
-        async with Producer(transactional_id="copier-1") as producer:
-            async with producer.transaction():
-                await producer.send("copies", b"1")
-                await producer.send_offsets_to_transaction(offsets, consumer.group_metadata())
-
-    A message that was given up raises DeliveryFailed where its Delivery is awaited.
-    Failures that nobody looked at are raised by the next `flush` (and by `stop`);
-    `errors` counts all of them.
+    A message that was given up raises DeliveryFailed where its Delivery is awaited. Failures
+    that nobody looked at are raised by the next `flush` and `stop`; `errors` counts them all.
     """
 
     def __init__(
@@ -129,17 +121,15 @@ class Producer:
                 f"max_in_flight is {max_in_flight}; 1 to 5: a broker remembers the last five "
                 f"batches of a producer, to tell a repeated one"
             )
-        for name, value in (
-            ("max_batch_size", max_batch_size),
-            ("max_request_size", max_request_size),
-            ("buffer_memory", buffer_memory),
-            ("request_timeout_ms", request_timeout_ms),
-            ("delivery_timeout_ms", delivery_timeout_ms),
-            ("retry_backoff_ms", retry_backoff_ms),
-            ("transaction_timeout_ms", transaction_timeout_ms),
-        ):
-            if value <= 0:
-                raise ImproperlyConfigured(f"{name} is {value}; it must be above 0")
+        check_above_0(
+            max_batch_size=max_batch_size,
+            max_request_size=max_request_size,
+            buffer_memory=buffer_memory,
+            request_timeout_ms=request_timeout_ms,
+            delivery_timeout_ms=delivery_timeout_ms,
+            retry_backoff_ms=retry_backoff_ms,
+            transaction_timeout_ms=transaction_timeout_ms,
+        )
         if linger_ms < 0 or max_block_ms < 0:
             raise ImproperlyConfigured("linger_ms and max_block_ms must not be below 0")
         codec_id(compression_type)
@@ -436,77 +426,6 @@ class Producer:
         elif failure is not None:
             raise failure
 
-    # --- transactions ---
-
-    def transaction(self, timeout_s: float = 60.0) -> AbstractAsyncContextManager[None]:
-        """Return a transaction, for `async with`: committed at the end, aborted if that raises.
-
-        The end raises TransactionAborted when it could only be aborted: its work has to be done
-        again; ProducerFenced when this producer can do nothing more; KafkaTimeout after timeout_s,
-        and then nobody knows how it ended: `commit_transaction` may be called again.
-        """
-        return self._transactional().transaction(timeout_s)
-
-    async def begin_transaction(self) -> None:
-        """Begin a transaction; raises NotReady while another is open."""
-        self._running()
-        self._transactional().begin()
-
-    async def commit_transaction(self, timeout_s: float = 60.0) -> None:
-        """Have it all seen; raises as the end of `transaction` does."""
-        self._running()
-        await self._transactional().commit(timeout_s)
-
-    async def abort_transaction(self, timeout_s: float = 60.0) -> None:
-        """Have none of it seen; raises ProducerFenced, KafkaTimeout."""
-        self._running()
-        await self._transactional().abort(timeout_s)
-
-    async def send_offsets_to_transaction(
-        self,
-        offsets: Mapping[TopicPartition, OffsetAndMetadata],
-        group: GroupMetadata | str | Callable[[], GroupMetadata],
-        timeout_s: float = 60.0,
-    ) -> None:
-        """Commit offsets of a group with the transaction; group is `consumer.group_metadata()`.
-
-        `consumer.claim(offsets)` does, too, and holds through a rebalance. A group's name alone
-        keeps no zombie out (KIP-447). Raises CommitFailed when its member is none any more,
-        KafkaTimeout; abort the transaction then.
-        """
-        self._running()
-        if isinstance(group, str):
-            group = GroupMetadata(group)
-        who = group if callable(group) else partial(_same, group)
-        await self._transactional().send_offsets(offsets, who, timeout_s)
-
-    def _transactional(self) -> Transactions:
-        if self._transactions is None:
-            raise NotReady("this producer has no transactional_id")
-        return self._transactions
-
-    def _open_or_close(self, opened: bool) -> None:
-        """Take messages, or take none: what a transaction has at its end stays so."""
-        accumulator = self._accumulator
-        if accumulator is None or self._closed or (self._sender and self._sender.broken):
-            return
-        self._topics = accumulator.topics if opened else {}
-        accumulator.refuse = None if opened else NotReady("no transaction is open")
-
-    def _poke(self) -> None:
-        if self._sender is not None:
-            self._sender.flush()
-
-    def _drop(self, error: KafkaError) -> None:
-        """Give up what a transaction that is to be aborted has not sent."""
-        accumulator, sender = self._accumulator, self._sender
-        if accumulator is not None and sender is not None:
-            failures = accumulator.failures
-            listener, failures.listener = failures.listener, None
-            sender.drop_unsent(error)
-            failures.listener = listener
-            failures.take()  # whoever ends the transaction hears of them
-
     async def partitions_for(self, topic: str, timeout_s: float | None = None) -> set[int]:
         """Return the numbers of a topic's partitions; raises as `send` for an unknown topic."""
         self._running()
@@ -579,7 +498,3 @@ class Producer:
             ) from (left[0].last_error if left and left[0].last_error else exc)
         finally:
             self._terms.flushing -= 1
-
-
-def _same(group: GroupMetadata) -> GroupMetadata:
-    return group

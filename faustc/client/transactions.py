@@ -28,18 +28,14 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any
 
-from faustc.client import codes
 from faustc.client.backoff import Backoff, Deadline
 from faustc.client.client import GROUP, TXN, Client
 from faustc.client.coordinator import GroupMetadata
 from faustc.client.identity import NOBODY, Persona
 from faustc.client.lane import Lane
-from faustc.client.verdict import CONCURRENT_BACKOFF_S
+from faustc.client.transaction_asking import FENCED, Asking, added_errors, commit_errors
 from faustc.exceptions import (
-    BrokerError,
     CommitFailed,
-    ConnectionLost,
-    CorruptFrame,
     KafkaError,
     KafkaTimeout,
     NotReady,
@@ -52,23 +48,10 @@ __all__ = ["State", "Transactions"]
 
 logger = logging.getLogger(__name__)
 
-# One attempt; a coordinator that has died is noticed by its connection, one that hangs by this.
-ATTEMPT_S = 10.0
 
 # How often a refused member asks again while it takes itself for the same: a generation is new to
 # the coordinator a moment before it is to us.
 SAME_MEMBER_TRIES = 6
-
-_FENCED = {codes.PRODUCER_FENCED, codes.INVALID_PRODUCER_EPOCH}
-_ABORTABLE = {
-    codes.TRANSACTION_ABORTABLE,
-    codes.UNKNOWN_PRODUCER_ID,
-    codes.INVALID_PRODUCER_ID_MAPPING,
-    codes.OPERATION_NOT_ATTEMPTED,
-    codes.TOPIC_AUTHORIZATION_FAILED,
-    codes.GROUP_AUTHORIZATION_FAILED,
-}
-_NOT_MEMBER = {codes.UNKNOWN_MEMBER_ID, codes.ILLEGAL_GENERATION, codes.FENCED_INSTANCE_ID}
 
 
 class State(Enum):
@@ -104,7 +87,7 @@ class Transactions:
     ) -> None:
         self.transactional_id = transactional_id
         self.state = State.NEW
-        self.timeout_ms = timeout_ms
+        self._asking = Asking(client, persona, transactional_id, timeout_ms)
         #: Why the open transaction can only be aborted, or the producer do nothing more.
         self.error: KafkaError | None = None
         self._client = client
@@ -267,7 +250,7 @@ class Transactions:
 
     def refused(self, code: int, error: KafkaError) -> None:
         """Take note that a broker refused a batch for good."""
-        self.doom(self._fenced_by(error) if code in _FENCED else error)
+        self.doom(self._asking.fenced_by(error) if code in FENCED else error)
 
     def check_open(self) -> None:
         """Raise why no message is taken now."""
@@ -341,7 +324,7 @@ class Transactions:
             TXN,
             self.transactional_id,
             deadline,
-            transaction_timeout_ms=self.timeout_ms,
+            transaction_timeout_ms=self._asking.timeout_ms,
             producer_id=producer_id,
             producer_epoch=epoch,
         )
@@ -369,8 +352,8 @@ class Transactions:
                     "AddPartitionsToTxn",
                     TXN,
                     self.transactional_id,
-                    Deadline(self.timeout_ms / 1000),
-                    errors=_added_errors,
+                    Deadline(self._asking.timeout_ms / 1000),
+                    errors=added_errors,
                     v3_and_below_topics=named,
                 )
                 self._added.update(wanted)
@@ -425,7 +408,7 @@ class Transactions:
             GROUP,
             group.group_id,
             deadline,
-            errors=_commit_errors,
+            errors=commit_errors,
             group_id=group.group_id,
             generation_id=group.generation,
             member_id=group.member_id,
@@ -433,100 +416,12 @@ class Transactions:
             topics=[{"name": name, "partitions": some} for name, some in topics.items()],
         )
 
-    # --- asking ---
-
-    async def _ask(
-        self,
-        name: str,
-        kind: str,
-        key: str,
-        deadline: Deadline,
-        *,
-        lost: Callable[[], None] = lambda: None,
-        errors: Callable[[Any], set[int]] | None = None,
-        **fields: Any,
-    ) -> Any:
-        """Ask a coordinator until it answers; `lost` is called for each answer that did not come.
-
-        Raises KafkaTimeout, ProducerFenced, TransactionAborted, CommitFailed, BrokerError.
-        """
-        who = self._persona.current
-        common = {
-            "transactional_id": self.transactional_id,
-            "producer_id": who.producer_id,
-            "producer_epoch": who.epoch,
-        }
-        if name == "AddPartitionsToTxn":  # the names of its fields, as we speak it
-            common = {f"v3_and_below_{field}": value for field, value in common.items()}
-        backoff = Backoff(0.05, 1.0)
-        cause: Exception | None = None
-        while True:
-            if cause is not None and deadline.expired():
-                raise KafkaTimeout(
-                    f"{name} of {self.transactional_id} was not done within {deadline.timeout_s:g} "
-                    f"s: {cause}"
-                ) from cause
-            try:
-                answer = await self._client.request(
-                    name,
-                    node=(kind, key),
-                    timeout_s=max(min(deadline.left(), ATTEMPT_S), 0.001),
-                    retry=False,
-                    **{**common, **fields},
-                )
-            except (ConnectionLost, KafkaTimeout, CorruptFrame) as exc:
-                lost()
-                self._client.forget_coordinator(kind, key)
-                self._client.request_refresh()
-                cause = exc
-                await deadline.sleep(backoff.next())
-                continue
-            except BrokerError as exc:  # who coordinates it could not be found out
-                if not exc.retriable:
-                    raise
-                cause = exc
-                await deadline.sleep(backoff.next())
-                continue
-            found = {answer.error_code} if errors is None else errors(answer)
-            found.discard(codes.NONE)
-            if not found:
-                return answer
-            code = min(found, key=codes.retriable)
-            known = codes.lookup(code)
-            error = codes.error_for(code, f"{name} of {self.transactional_id}")
-            if not known.retriable:
-                raise self._judged(code, error)
-            if known.refresh == "coordinator":
-                self._client.forget_coordinator(kind, key)
-            cause = error
-            if code == codes.CONCURRENT_TRANSACTIONS:
-                await deadline.sleep(CONCURRENT_BACKOFF_S)
-            else:
-                await deadline.sleep(backoff.next())
-
-    def _judged(self, code: int, error: BrokerError) -> KafkaError:
-        """Return what a refusal means."""
-        if code in _FENCED:
-            fenced = self._fenced_by(error)
-            self._fence(fenced)
-            return fenced
-        if code in _NOT_MEMBER:
-            failed = CommitFailed(f"the group has moved on: {error}")
-            failed.__cause__ = error
-            return failed
-        if code in _ABORTABLE or code == codes.INVALID_TXN_STATE:
-            aborted = TransactionAborted(str(error))
-            aborted.__cause__ = error
-            return aborted
-        return error
-
-    def _fenced_by(self, error: KafkaError) -> ProducerFenced:
-        fenced = ProducerFenced(
-            f"{self.transactional_id}: another producer goes by this id, or the coordinator has "
-            f"aborted the transaction, which was open for too long ({self.timeout_ms} ms): {error}"
-        )
-        fenced.__cause__ = error
-        return fenced
+    async def _ask(self, name: str, kind: str, key: str, deadline: Deadline, **options: Any) -> Any:
+        try:
+            return await self._asking.ask(name, kind, key, deadline, **options)
+        except ProducerFenced as exc:
+            self._fence(exc)
+            raise
 
     def _fence(self, error: ProducerFenced) -> None:
         self.state = State.FENCED
@@ -550,15 +445,3 @@ class Transactions:
             raise self._refusal()
         if self.state is not wanted:
             raise NotReady(f"cannot {what}: {self.transactional_id} is {self.state.value}")
-
-
-def _added_errors(answer: Any) -> set[int]:
-    return {
-        part.partition_error_code
-        for topic in answer.results_by_topic_v3_and_below
-        for part in topic.results_by_partition
-    }
-
-
-def _commit_errors(answer: Any) -> set[int]:
-    return {part.error_code for topic in answer.topics for part in topic.partitions}

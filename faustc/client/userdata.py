@@ -34,7 +34,9 @@ class Wishes(NamedTuple):
     sum of positions in their changelogs). following: those whose changelogs it follows as
     a standby; coming: those that it waits for, until their owner has let go, as of generation.
     digest stands for what the member wants to be known of it; nudge makes what it says
-    differ, without which Kafka would not rebalance for it.
+    differ, without which Kafka would not rebalance for it. producer is the transactional id
+    of its producer, empty without; producers those that it knows of; aborted those of them whose
+    transactions it has seen to, as the leader.
     """
 
     groups: Mapping[Group, int] = NONE
@@ -46,6 +48,9 @@ class Wishes(NamedTuple):
     generation: int = -1
     digest: str = ""
     nudge: int = 0
+    producer: str = ""
+    producers: frozenset[str] = frozenset()
+    aborted: frozenset[str] = frozenset()
 
 
 class Share(NamedTuple):
@@ -54,6 +59,8 @@ class Share(NamedTuple):
     standbys: whose changelogs it is to follow. coming: what it is to have once its owner has
     let go. addresses: what every member has; a member without a web server is in there by an
     empty URL. counts: how many partitions topics have. digest: what the leader knew of it.
+    producers: the transactional ids of all members. gone: those of former ones, whose
+    transactions the leader is to abort.
     """
 
     standbys: frozenset[TopicPartition] = frozenset()
@@ -61,6 +68,8 @@ class Share(NamedTuple):
     addresses: Addresses = NONE
     counts: Mapping[str, int] = NONE
     digest: str | None = None
+    producers: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
 
 
 def encode_wishes(wishes: Wishes) -> bytes:
@@ -74,6 +83,9 @@ def encode_wishes(wishes: Wishes) -> bytes:
         "generation": wishes.generation,
         "digest": wishes.digest,
         "nudge": wishes.nudge,
+        "producer": wishes.producer,
+        "producers": sorted(wishes.producers),
+        "aborted": sorted(wishes.aborted),
     }
     held: dict[str, list[list[int]]] = {}
     for topic, partition in sorted(wishes.held):
@@ -106,6 +118,9 @@ def decode_wishes(data: bytes | None) -> Wishes | None:
             coming=_partitions(said.get("coming", {})),
             generation=_number(said.get("generation", -1)),
             digest=_text(said.get("digest", "")),
+            producer=_text(said.get("producer", "")),
+            producers=frozenset(map(_text, said.get("producers", []))),
+            aborted=frozenset(map(_text, said.get("aborted", []))),
         )
     except (TypeError, ValueError, AttributeError):
         return None
@@ -131,9 +146,17 @@ def encode_share(
     coming: Collection[TopicPartition],
     addresses: Mapping[str, Any],
     digest: str,
+    producers: Collection[str] = (),
+    gone: Collection[str] = (),
 ) -> bytes:
     """Return the user data of a member's assignment."""
-    told = {"standbys": _by_topic(standbys), "coming": _by_topic(coming), "digest": digest}
+    told = {
+        "standbys": _by_topic(standbys),
+        "coming": _by_topic(coming),
+        "digest": digest,
+        "producers": sorted(producers),
+        "gone": sorted(gone),
+    }
     return _packed({**told, **addresses})
 
 
@@ -157,6 +180,8 @@ def decode_share(data: bytes | None) -> Share:
             {url: frozenset(has) for url, has in addresses.items()},
             counts,
             _text(said["digest"]),
+            frozenset(map(_text, said.get("producers", []))),
+            frozenset(map(_text, said.get("gone", []))),
         )
     except (TypeError, ValueError, AttributeError, LookupError):
         return Share()

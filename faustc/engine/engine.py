@@ -30,17 +30,16 @@ from faustc.engine.observing import Sensors, Telling, Unobserved
 from faustc.engine.options import EngineOptions
 from faustc.engine.outbox import Outbox
 from faustc.engine.pump import pump
+from faustc.engine.rebalancing import Listener
 from faustc.engine.sharing import Sharing
 from faustc.engine.tables import Kept, Tables, Unit
 from faustc.engine.transacting import TransactingProducer
 from faustc.engine.transport import Doors, Transport
 from faustc.engine.watch import Watch, measure_lag
 from faustc.exceptions import (
-    ConnectionLost,
     ConsumerNotStarted,
-    DeliveryFailed,
     FaustError,
-    KafkaTimeout,
+    KafkaError,
     ProducerClosed,
 )
 from faustc.types import TopicPartition
@@ -52,16 +51,16 @@ logger = logging.getLogger(__name__)
 # Commits that were brought forward by commit_every come no closer than this:
 # each one flushes the producer and asks the coordinator.
 MIN_COMMIT_INTERVAL_S = 0.1
-# A commit on revoke is tried for so long even if nothing is waited for before it.
-MIN_COMMIT_TIMEOUT_S = 5.0
 # The last commit of a stop, brokers away or not.
 LAST_COMMIT_S = 15.0
+# How long to try to abort the transactions of one member that is gone.
+ABORT_OF_OTHERS_S = 30.0
 # How long each part is given to close after a crash.
 ABANDON_S = 10.0
-Listener = Callable[[frozenset[TopicPartition]], Any]
+Told = Callable[[frozenset[TopicPartition]], Any]
 
 
-class Engine:
+class Engine(Listener):
     """Runs the readers of one app on one consumer and one producer.
 
     on_crash is told when a task of the engine failed; the owner then stops it.
@@ -75,8 +74,8 @@ class Engine:
         counters: Counters,
         on_crash: Callable[[BaseException], None],
         *,
-        on_assigned: Listener | None = None,
-        on_revoked: Listener | None = None,
+        on_assigned: Told | None = None,
+        on_revoked: Told | None = None,
         on_rebalance: Callable[[], None] = lambda: None,
         on_slow_drain: OnSlowDrain | None = None,
         sensors: Sensors | None = None,
@@ -98,7 +97,7 @@ class Engine:
         self.options = options
         self.counters = counters
         self.assignment = Assignment(self._taken, on_slow_drain)
-        self.sharing = Sharing(self._follow)
+        self.sharing = Sharing(self._follow, self._see_to)
         self.assignment.on_done = counters.events_runtime.append
         self.telling = Telling(sensors or Unobserved(), self.assignment)
         self.consumer: Any = None
@@ -182,10 +181,11 @@ class Engine:
         )
 
     async def transact(self) -> None:
-        """Let what is sent from now on go into transactions, if it is to work exactly once."""
-        if self.options.exactly_once and not self.transacts:
+        """Let what is sent from now on go into transactions: it works exactly once."""
+        if not self.transacts:
             self.transacts = True
             self.assignment.begun_at = {}
+            self.sharing.tell_producer(self.options.transactional_id)
             self._make_checkpoint(None)
             producer, self.producer = self.producer, None
             if producer is not None:
@@ -297,6 +297,23 @@ class Engine:
         if units != self.tables.standing_by:
             logger.info("Standby of: %s", listing(standbys) or "nothing")
             self.tables.stand_by(units)
+
+    def _see_to(self, gone: frozenset[str]) -> None:
+        """Abort what members left open that are gone: others wait for that to be over."""
+        self._nursery.spawn(self._abort(gone), "abort transactions of others")
+
+    async def _abort(self, gone: frozenset[str]) -> None:
+        from faustc.client.transaction_asking import abort_transaction_of
+
+        producer = await self.start_producer()
+        for name in sorted(gone):
+            try:
+                await abort_transaction_of(producer.client, name, ABORT_OF_OTHERS_S)
+            except KafkaError as exc:  # its time-out does it, later
+                logger.warning("Transactions of %s are not aborted: %s", name, exc)
+            else:
+                logger.info("What %s left open is aborted", name)
+                self.sharing.tell_aborted(name)
 
     async def _subscribe(self) -> None:
         """Ask for all that the readers want; one matcher stands for several patterns and names."""
@@ -416,114 +433,6 @@ class Engine:
         """Create the topics that are missing, each looked for once."""
         await self.declared.declare(specs)
 
-    # -- the group's listener ----------------------------------------------------------
-
-    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Open what is ours now. A topic younger than we are is read from its beginning."""
-        async with self.telling.of_assignment(self.consumer):
-            await self._open(frozenset(assigned))
-
-    async def _open(self, partitions: frozenset[TopicPartition]) -> None:
-        named = self.assignment.names
-        young = [tp for tp in partitions if self.declared.is_young(tp.topic, tp.topic in named)]
-        if young:
-            committed = {tp: await self.consumer.committed(tp) for tp in young}
-            fresh = [tp for tp in young if committed[tp] is None]
-            if fresh:
-                await self.consumer.seek_to_beginning(*fresh)
-        self.assignment.open(await self.tables.assigned(partitions))
-        self.sharing.assigned(partitions)
-        self.rebalancing = False
-        self.counters.rebalances_total += 1
-        logger.info("Assigned: %s", listing(partitions) or "nothing")
-        if self._on_assigned is not None:
-            await self._on_assigned(partitions)
-
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Finish and commit what is being taken away, under one deadline, then forget it."""
-        partitions = frozenset(revoked)
-        self.rebalancing = True
-        if not self.stopping:
-            self.telling.of_rebalance()
-            self._on_rebalance()
-        if not partitions:
-            return
-        logger.info("Revoked: %s", listing(partitions))
-        self._leaving |= partitions
-        try:
-            await self._reach()
-            self.assignment.stop(partitions)
-            if not self.stopping:  # then wind_down did this for all
-                await self.assignment.drained(partitions, self.options.drain_timeout_s)
-            if self.checkpoint is not None and not await self.checkpoint.commit(
-                partitions,
-                timeout_s=max(self.options.drain_timeout_s, MIN_COMMIT_TIMEOUT_S),
-            ):
-                self.checkpoint.given_up(partitions)
-                self._commit_now.set()
-            if self._on_revoked is not None:
-                await self._on_revoked(partitions)
-        except DeliveryFailed as exc:
-            self._on_crash(exc)  # the group's callbacks must not be where this ends
-            raise
-        finally:
-            self._forget(partitions)
-            self._leaving -= partitions
-
-    async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
-        """Forget what others may have by now; a commit would be theirs to make."""
-        partitions = frozenset(lost)
-        if partitions:
-            logger.warning("Lost, their uncommitted events come again: %s", listing(partitions))
-            if self.checkpoint is not None:
-                self.checkpoint.given_up(partitions)
-                self._commit_now.set()
-        self._forget(partitions)
-        if self._on_revoked is not None:
-            await self._on_revoked(partitions)
-
-    def _let_in(self, partitions: Collection[TopicPartition]) -> None:
-        """Open partitions whose tables are whole by now, unless they are about to go."""
-        back = frozenset(partitions) - self._leaving
-        if held := back & self._held_up & frozenset(self.consumer.assignment()):
-            self.consumer.resume(*held)
-        self._held_up -= back
-        self.assignment.open(back)
-
-    async def _undo(self, why: str) -> None:
-        """Undo what is not committed, and let its events come again; the gate is closed."""
-        logger.warning("What is not committed is undone, and its events come again: %s", why)
-        ours = self.assignment.partitions
-        if held := ours & frozenset(self.consumer.assignment() if self.consumer else ()):
-            # Or else what is being fetched just now would be taken, and dropped.
-            self.consumer.pause(*held)
-            self._held_up |= held
-        self.assignment.close(ours)  # what is acknowledged from here on was undone
-        self.outbox.drop(why)
-        assert isinstance(self.checkpoint, ExactlyOnce)
-        self.checkpoint.forget(ours)
-        await self.checkpoint.producer.undo()
-        waiting = self.tables.undo()
-        while self.consumer is not None:
-            ours = ours & frozenset(self.consumer.assignment())
-            try:
-                await self.consumer.rewind(ours, self.assignment.begun_at or {})
-                break
-            except (KafkaTimeout, ConnectionLost) as exc:
-                logger.warning("The committed offsets are not known yet, asking again: %s", exc)
-        self._let_in(ours - waiting)
-
-    def _forget(self, partitions: frozenset[TopicPartition]) -> None:
-        for tp in partitions:
-            (self.assignment.begun_at or {}).pop(tp, None)
-        self._held_up -= partitions
-        self.assignment.close(partitions)
-        self.tables.revoked(partitions, stay=not self.stopping)
-        self.sharing.tell_held(self.tables.held())
-        self.sharing.revoked(partitions)
-        if self.checkpoint is not None:
-            self.checkpoint.forget(partitions)
-
     # -- tasks -------------------------------------------------------------------------
 
     def _taken(self, count: int) -> None:
@@ -534,6 +443,9 @@ class Engine:
         self._taken_since_commit += count
         if self._taken_since_commit >= self.options.commit_every:
             self._commit_now.set()
+
+    def _commit_soon(self) -> None:
+        self._commit_now.set()
 
     async def _commits(self) -> None:
         """Commit on the clock, and sooner when many messages were taken."""

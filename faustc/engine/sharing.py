@@ -31,9 +31,15 @@ class Sharing:
     partition is named by the first of the topics that go with it. One that was ours is in
     there once its revocation is over, so its store is closed by then; one that is to be ours
     stays in there until it was given, so its tables need not be left between the two.
+    on_gone is called, where the group's leader is, with the transactional ids of members that
+    are none any more.
     """
 
-    def __init__(self, on_standbys: Callable[[frozenset[TopicPartition]], object]) -> None:
+    def __init__(
+        self,
+        on_standbys: Callable[[frozenset[TopicPartition]], object],
+        on_gone: Callable[[frozenset[str]], object] = lambda gone: None,
+    ) -> None:
         from faustc.client.copartitioned import Copartitioned
 
         self.assignor: Copartitioned = Copartitioned(self._heard)
@@ -43,6 +49,7 @@ class Sharing:
         self.counts: Mapping[str, int] = {}
         self.standbys = NOTHING
         self._on_standbys = on_standbys
+        self._on_gone = on_gone
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wanted = NOTHING
         self._target = NOTHING
@@ -107,6 +114,14 @@ class Sharing:
         """
         self.assignor.held = dict(held)
 
+    def tell_producer(self, transactional_id: str) -> None:
+        """Say by which id our transactions go, for who is to abort what we may leave open."""
+        self.assignor.producer = transactional_id
+
+    def tell_aborted(self, transactional_id: str) -> None:
+        """Say that what a former member left open is aborted."""
+        self.assignor.aborted |= {transactional_id}
+
     # -- what we hear ------------------------------------------------------------------
 
     def start(self) -> None:
@@ -125,6 +140,8 @@ class Sharing:
         self.addresses, self.counts = share.addresses, share.counts
         self._wanted, self._target = share.standbys, target
         self._settle()
+        if share.gone:
+            self._on_gone(share.gone)
 
     def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Note that these are ours now; call it once their tables are."""

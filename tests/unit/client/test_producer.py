@@ -557,7 +557,7 @@ async def test_an_answer_of_rubbish_is_not_believed(server: WireServer) -> None:
         ({"max_in_flight": 6}, "max_in_flight is 6"),
         ({"max_batch_size": 0}, "max_batch_size is 0"),
         ({"linger_ms": -1}, "linger_ms"),
-        ({"transactional_id": "t"}, "transactional_id"),
+        ({"transactional_id": ""}, "transactional_id"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(options: dict[str, Any], says: str) -> None:

@@ -61,13 +61,6 @@ def test_what_comes_later_says_so(name: str) -> None:
         getattr(app, name)
 
 
-async def test_promises_that_cannot_be_kept_are_refused_at_the_start(make_app: MakeApp) -> None:
-    app = make_app(processing_guarantee="exactly_once")
-    with pytest.raises(ImproperlyConfigured, match="exactly_once"):
-        await app.start()
-    assert not app.started
-
-
 async def test_lazy_attributes_are_made_once_by_eight_threads() -> None:
     app = faustc.App("threads")
     names = ["conf", "monitor", "serializers", "transport", "topics", "agents"]

@@ -116,23 +116,22 @@ async def test_killed_in_the_middle(store: str, tmp_path: Path) -> None:
 
 
 async def test_workers_come_and_go() -> None:
-    async with MemoryBroker() as broker:
-        async with AsyncExitStack() as stack:
-            tests, apps = [], []
-            for _ in range(3):
-                app = counting()
-                app.pause_s = 0.01
-                apps.append(app)
-                tests.append(await stack.enter_async_context(app.test_context(broker=broker)))
-                await feed(broker, range(len(apps) * 100 - 100, len(apps) * 100))
-                await tests[0].advance(0.35)
-            await tests[0].kill()
-            await tests[1].advance(0.5)
-            await feed(broker, range(300, 400))
-            await tests[1].advance(120)
-            for test in tests[1:]:
-                await test.settled()
-            check(broker, 400)
+    async with MemoryBroker() as broker, AsyncExitStack() as stack:
+        tests, apps = [], []
+        for _ in range(3):
+            app = counting()
+            app.pause_s = 0.01
+            apps.append(app)
+            tests.append(await stack.enter_async_context(app.test_context(broker=broker)))
+            await feed(broker, range(len(apps) * 100 - 100, len(apps) * 100))
+            await tests[0].advance(0.35)
+        await tests[0].kill()
+        await tests[1].advance(0.5)
+        await feed(broker, range(300, 400))
+        await tests[1].advance(120)
+        for test in tests[1:]:
+            await test.settled()
+        check(broker, 400)
 
 
 @pytest.mark.parametrize(
@@ -210,3 +209,23 @@ async def test_lists_are_whole() -> None:
         assert sum(map(len, counted(broker).values())) == 50
         await test.settled()
         assert sorted(n for some in counted(broker).values() for n in some) == list(range(55))
+
+
+async def test_what_a_dead_worker_left_open_is_aborted_by_the_leader(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    async with MemoryBroker() as broker, AsyncExitStack() as stack:
+        apps = [counting() for _ in range(2)]
+        tests = [await stack.enter_async_context(app.test_context(broker=broker)) for app in apps]
+        await tests[0].advance(30)
+        # One of them dies without a word, in the middle of a transaction.
+        dead = apps[1]
+        dead.pause_s = 1000.0
+        await feed(broker, range(40))
+        await tests[0].advance(1)
+        assert dead.seen
+        await tests[1].kill()
+        await tests[0].advance(60)
+        await tests[0].settled()
+        check(broker, 40)

@@ -13,9 +13,9 @@ import pytest
 import faustc
 from faustc.client.consumer import Consumer
 from faustc.client.producer import Producer
-from faustc.runner import engine_options
 from faustc.testing import MemoryBroker
 from faustc.types import TP
+from faustc.wiring import engine_options
 from tests.unit.client.wire_server import WireServer
 from tests.unit.face.conftest import until
 

@@ -14,9 +14,9 @@ import pytest
 import faustc
 from faustc.engine.stuck import CommitWatch
 from faustc.exceptions import ImproperlyConfigured
-from faustc.runner import engine_options
 from faustc.settings import Settings
 from faustc.types import TP
+from faustc.wiring import engine_options
 from tests.memory_transport import Cluster
 from tests.unit.face.conftest import until
 
@@ -244,10 +244,15 @@ async def test_debug_warns_of_itself(make_app: MakeApp, caplog: pytest.LogCaptur
     assert "debug" in caplog.text.lower()
 
 
-async def test_at_least_once_is_the_guarantee_there_is(make_app: MakeApp) -> None:
+def test_exactly_once_has_a_transaction_ten_times_a_second(make_app: MakeApp) -> None:
     assert make_app().conf.processing_guarantee is faustc.types.ProcessingGuarantee.AT_LEAST_ONCE
-    with pytest.raises(ImproperlyConfigured, match="exactly_once"):
-        await make_app("b", processing_guarantee="exactly_once").start()
+    once, slow = (
+        engine_options(make_app(name, processing_guarantee="exactly_once", **options).conf)
+        for name, options in (("b", {}), ("c", {"commit_interval": 1.5}))
+    )
+    assert once.exactly_once
+    assert once.consumer["isolation_level"] == "read_committed"
+    assert (once.commit_interval_s, slow.commit_interval_s) == (0.1, 1.5)
 
 
 class MyAgent(faustc.Agent):
