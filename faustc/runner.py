@@ -25,6 +25,7 @@ from faustc.exceptions import (
     NotReady,
 )
 from faustc.home import Home
+from faustc.instance import Instance
 from faustc.replies import ReplyConsumer
 from faustc.shapes import Shape
 from faustc.topics import Topic
@@ -66,6 +67,7 @@ class Runner:
         self.opening = 0  # streams that are about to read
         self.attaches = False  # stream_publish_on_commit, once the app has started
         self.undecodable = UndecodableLog()
+        self.instance = Instance()
         #: How topics are to be created whose description says so, by name.
         self.described: dict[str, Shape] = {}
 
@@ -293,6 +295,7 @@ class Runner:
             for agent in self.app.agents.values():
                 agent.close()
             self._readers = {}
+            self.instance.leave()
             self.home.leave()
 
     async def commit(self, topics: Collection[TopicPartition | str] | None) -> bool:
@@ -312,7 +315,7 @@ class Runner:
         It is known by its group_instance_id, or its data folder, if it has one to itself.
         """
         conf = self.app.conf
-        name = conf.consumer_group_instance_id or self.app.tables.instance_id()
+        name = conf.consumer_group_instance_id or self.instance.take(conf.datadir)
         return f"{conf.id}-{name}"
 
     def _web_address(self) -> str:

@@ -10,6 +10,9 @@ from faustc.setting_types import ProcessingGuarantee
 
 __all__ = ["engine_options"]
 
+# What brokers allow, unless told otherwise (transaction.max.timeout.ms).
+MAX_TRANSACTION_S = 900.0
+
 # How often a transaction is ended, unless commit_interval says otherwise: others see what was
 # sent in it only then.
 EXACTLY_ONCE_COMMIT_S = 0.1
@@ -58,7 +61,10 @@ def engine_options(conf: Any) -> EngineOptions:
         exactly_once=exactly_once,
         commit_interval_s=EXACTLY_ONCE_COMMIT_S if often else conf.commit_interval,
         # An event that takes longer is undone; and so is one that is said to be stuck.
-        transaction_timeout_s=min(max(conf.stream_processing_timeout, 60.0), 900.0),
+        transaction_timeout_s=min(
+            conf.stream_processing_timeout if conf.is_set("stream_processing_timeout") else 60.0,
+            MAX_TRANSACTION_S,
+        ),
         commit_every=conf.broker_commit_every,
         # Half of the session: what is left is for the commit, and the rebalance itself.
         drain_timeout_s=conf.broker_session_timeout / 2 if conf.stream_wait_empty else 0.0,

@@ -36,6 +36,7 @@ LAYERS = [
     ],
     [
         "home",
+        "instance",
         "fixups",
         "boot",
         "tracing",

@@ -36,7 +36,7 @@ class EngineOptions:
     standbys: int = 0
     exactly_once: bool = False
     transactional_id: str = ""
-    transaction_timeout_s: float = 300.0
+    transaction_timeout_s: float = 60.0
     consumer: Mapping[str, Any] = field(default_factory=dict)
     producer: Mapping[str, Any] = field(default_factory=dict)
     admin: Mapping[str, Any] = field(default_factory=dict)

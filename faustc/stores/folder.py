@@ -2,7 +2,6 @@
 
     lock                 held for as long as a worker has the folder; says who
     {table}-{partition}/ the store of one partition
-    instance             what the worker that has it is called, in its transactions
     *.damaged-{time}/    stores that could not be used, for whoever wants to look
 
 The lock is flock(2): it goes with its process, whatever ends it.
@@ -14,7 +13,6 @@ import asyncio
 import json
 import os
 import re
-import secrets
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +28,6 @@ DEFAULT_LOCK_TIMEOUT_S = 30.0
 RETRY_MIN_S = 0.01
 RETRY_MAX_S = 0.25
 LOCK = "lock"
-INSTANCE = "instance"
 # What a table may be called by Faust, and what a file may be called anywhere.
 _PLAIN = re.compile(r"[\w.-]+")
 
@@ -92,20 +89,6 @@ class DataFolder:
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{note}\n".encode(), 0)
         self._fd = fd
-
-    def instance_id(self) -> str:
-        """Return a name that whoever has the folder goes by, made when it is first asked for."""
-        file = self.path / INSTANCE
-        try:
-            name = file.read_text(encoding="ascii").strip()
-        except (FileNotFoundError, UnicodeDecodeError):
-            name = ""
-        if not re.fullmatch(r"[0-9a-f]{12}", name):
-            name = secrets.token_hex(6)
-            new = file.with_name(f"{INSTANCE}.new")
-            new.write_text(f"{name}\n", encoding="ascii")
-            new.replace(file)
-        return name
 
     def unlock(self) -> None:
         """Leave the folder to others; close its stores before."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Iterator, MutableMapping
 from contextlib import nullcontext
 from functools import cached_property
@@ -86,10 +85,6 @@ class TableManager(MutableMapping[str, Collection]):
                 table.standing_alone = False
         if any(table.stores_durably for table in self.data.values()):
             await self.folder.lock()
-
-    def instance_id(self) -> str:
-        """Return what this worker is called as long as it has its folder; else a name just made."""
-        return self.folder.instance_id() if self.folder.locked else secrets.token_hex(6)
 
     def leave(self) -> None:
         """Leave the folder to others, once every store is closed."""

@@ -17,6 +17,12 @@ from faustc.types import TopicPartition
 WORDS, OUT = "words", "counted"
 
 
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data folders are made in the current one."""
+    monkeypatch.chdir(tmp_path)
+
+
 def counting(name: str = "exact", *, store: str = "memory://", folder: Path | None = None) -> Any:
     options: dict[str, Any] = {} if folder is None else {"datadir": str(folder)}
     app: Any = faust.App(
