@@ -169,6 +169,8 @@ class ExactlyOnce(Checkpoint):
                 self._consumer.claim(offsets),
                 OFFSETS_S,
             )
+        if self._doomed is not None:  # partitions went meanwhile
+            raise TransactionAborted(self._doomed)
         self._ending = offsets
         await self.producer.commit()
         self._landed(offsets)
