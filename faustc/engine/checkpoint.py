@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
+from faustc.clock import monotonic
 from faustc.engine.assignment import Assignment
 from faustc.engine.attachments import Attachments
 from faustc.engine.counters import Counters
@@ -18,6 +19,10 @@ from faustc.types import OffsetAndMetadata, TopicPartition
 __all__ = ["Checkpoint"]
 
 logger = logging.getLogger(__name__)
+
+# After so long without a commit others may have our partitions, without us having heard of it:
+# no session is shorter, unless brokers are told to allow it (group.min.session.timeout.ms).
+DOUBT_AFTER_S = 5.0
 
 
 class Checkpoint:
@@ -52,6 +57,7 @@ class Checkpoint:
         # goes from here, too: it may come back, with what others did in between.
         self._taken: dict[TopicPartition, int] = {}
         self._failed: DeliveryFailed | None = None
+        self._looked_at = monotonic()
 
     def forget(self, partitions: Collection[TopicPartition]) -> None:
         """Forget what was committed for partitions that are no longer ours."""
@@ -99,6 +105,19 @@ class Checkpoint:
             logger.warning("Offsets not committed yet, trying again later: %s", why)
         return False
 
+    async def _make_sure(self) -> None:
+        """Ask the group whether our partitions are ours still, by a commit of what is committed.
+
+        A process that was paused, or a machine that slept, may have lost them without having
+        heard of it. What it has of tables must not get into changelogs then: it is older than
+        what the new owner wrote there. Raises CommitFailed.
+        """
+        known = {tp: at for tp, at in self._committed.items() if at > 0}
+        if known and self._consumer is not None:
+            await self._consumer.commit(
+                {tp: OffsetAndMetadata(offset, "") for tp, offset in known.items()}
+            )
+
     async def _commit(self, partitions: Collection[TopicPartition] | None) -> bool:
         if self._failed is not None:
             raise self._failed
@@ -106,8 +125,11 @@ class Checkpoint:
         # runs may have sends that it does not wait for.
         offsets = self._new_positions(partitions)
         tables = self._tables if self._tables is not None and self._tables.pending else None
+        looked_at, self._looked_at = self._looked_at, monotonic()
         if not offsets and tables is None:
             return True
+        if tables is not None and self._looked_at - looked_at >= DOUBT_AFTER_S:
+            await self._make_sure()
         started = self._sensors.on_commit_initiated(self._consumer)
         if self._attachments is not None:
             await self._attachments.publish(offsets)

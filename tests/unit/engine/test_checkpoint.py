@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from faustc.engine import checkpoint
 from faustc.engine.assignment import Assignment
 from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.counters import Counters
@@ -94,6 +95,43 @@ async def test_a_partition_that_goes_and_comes_back_meanwhile_is_not_committed()
     assert await it.checkpoint.commit()
     assert it.group.asked == ["flush"]
     assert it.counters.committed == {}
+
+
+class Changes:
+    """Tables that have changes for their changelogs."""
+
+    def __init__(self, group: Group) -> None:
+        self.pending = True
+        self._group = group
+
+    async def send(self) -> None:
+        self._group.asked.append("changelogs")
+
+    def landed(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_after_a_pause_the_group_is_asked_before_changelogs_get_anything(
+    gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was stopped past its session must not write over what the new owner wrote."""
+    it = Setup()
+    tables: Any = Changes(it.group)
+    it.checkpoint = Checkpoint(it.assignment, it.group, it.group.flush, it.counters, tables=tables)
+    await it.do(0, 3)
+    assert await it.checkpoint.commit()
+    assert it.group.asked == ["changelogs", "flush", {A0: 3}]
+    it.group.asked.clear()
+    await it.do(3, 1)
+    monkeypatch.setattr(checkpoint, "DOUBT_AFTER_S", 0.0)
+    if gone:
+        it.group.commit_error = CommitFailed("others have it")
+        assert not await it.checkpoint.commit()
+        assert it.group.asked == [{A0: 3}]
+    else:
+        assert await it.checkpoint.commit()
+        assert it.group.asked == [{A0: 3}, "changelogs", "flush", {A0: 4}]
 
 
 async def test_a_lost_send_holds_back_every_later_commit() -> None:
