@@ -131,13 +131,15 @@ class Samples:
         self.committed.append((time.time(), found))
 
     def _sample_held(self) -> None:
+        began = time.monotonic()
         # In this order: what is stable now is at most what is written after it.
         stable = self._cluster.ends(self._target, self._partitions, committed=True)
         written = self._cluster.ends(self._target, self._partitions, committed=False)
         now = time.monotonic()
         for number, offset in stable.items():
-            before, since = self._since.get(number, (-1, now))
-            if offset != before or written[number] <= offset:
-                since = now
-            self.held_s = max(self.held_s, now - since)
-            self._since[number] = offset, since
+            before, since = self._since.get(number, (-1, began))
+            if written[number] <= offset:
+                self._since.pop(number, None)
+                continue
+            self._since[number] = offset, began if offset != before else since
+            self.held_s = max(self.held_s, now - self._since[number][1])
