@@ -48,11 +48,21 @@ class Fleet:
         #: With when it was told to end, and after what pause it is to be started again.
         self._ending: dict[str, tuple[Process, float, float | None]] = {}
         self._due: dict[str, float] = {}
+        self._ready: set[Process] = set()
 
     @property
     def running(self) -> list[str]:
         """The workers that run and were not told to end."""
         return sorted(self._running)
+
+    def ready(self, worker: str) -> bool:
+        """Say whether a worker runs, and has told that it does its work."""
+        process = self._running.get(worker)
+        if process is None or worker in self.stopped:
+            return False
+        if process not in self._ready and "Worker ready" in process.output():
+            self._ready.add(process)
+        return process in self._ready
 
     def process(self, worker: str) -> Process:
         return self._running[worker]

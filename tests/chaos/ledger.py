@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import confluent_kafka
@@ -99,10 +99,17 @@ class LedgerProducer:
         left = self._producer.flush(timeout_s)
         assert left == 0, f"{left} records are not acknowledged after {timeout_s} s"
 
-    def start(self, keys: Iterator[str], records: int, rate: float) -> None:
-        """Send so many records, at so many a second."""
+    def start(
+        self,
+        keys: Iterator[str],
+        records: int,
+        rate: float,
+        *,
+        more: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Send so many records, at so many a second; and as long as there is to be more."""
         self._thread = threading.Thread(
-            target=self._run, args=(keys, records, rate), name="ledger", daemon=True
+            target=self._run, args=(keys, records, rate, more), name="ledger", daemon=True
         )
         self._thread.start()
 
@@ -112,10 +119,16 @@ class LedgerProducer:
         if self._thread is not None:
             self._thread.join(60)
 
-    def _run(self, keys: Iterator[str], records: int, rate: float) -> None:
+    def _run(
+        self, keys: Iterator[str], records: int, rate: float, more: Callable[[], bool]
+    ) -> None:
         began = time.monotonic()
-        while self.sent < records and not self._stop.is_set():
-            due = min(records, int((time.monotonic() - began) * rate))
+        while not self._stop.is_set():
+            due = int((time.monotonic() - began) * rate)
+            if not more():
+                due = min(due, max(records, self.sent))
+                if self.sent >= records:
+                    break
             for _ in range(due - self.sent):
                 self.send(next(keys))
             self._producer.poll(STEP_S)

@@ -14,14 +14,22 @@ WIRE = ("cut", "delay", "truncate", "corrupt", "block")
 WORKER_KINDS = ("kill", "term", "stop")
 BROKER_KINDS = ("broker-kill", "broker-roll")
 
+#: The share of workers' ends that may come before the worker is ready.
+EARLY = 0.2
+
 
 class Act(NamedTuple):
-    """One fault: when, what, to which worker or broker; for how long, where it lasts."""
+    """One fault: when, what, to which worker or broker; for how long, where it lasts.
+
+    A worker is hit when it is ready, however long that takes on a slow machine, or it would mostly
+    be hit while Python starts; unless it is `early`: then it is hit whatever it does.
+    """
 
     at_s: float
     kind: str
     target: int
     for_s: float
+    early: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,5 +97,6 @@ def schedule(plan: Plan, seed: int, *, records: int, brokers: Sequence[int]) -> 
                 for_s = chosen.uniform(2.0, 8.0)
             else:
                 for_s = chosen.uniform(0.5, 3.0)
-            acts.append(Act(at_s, kind, target, for_s))
+            early = kind in ("kill", "term") and chosen.random() < EARLY
+            acts.append(Act(at_s, kind, target, for_s, early))
     return sorted(acts)

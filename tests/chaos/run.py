@@ -30,6 +30,8 @@ IN_SYNC_LIMIT_S = 90.0
 # From the last fault on: all that waits, at many times the rate at which it came.
 DRAIN_LIMIT_S = 180.0
 SAY_EVERY_S = 10.0
+# On a slow machine faults wait for workers and brokers to be up again; records go on meanwhile.
+PLAN_LIMIT_S = 600.0
 PROXIED = "PROXIED"
 
 
@@ -158,7 +160,6 @@ class _Run:
                 partitions=self.plan.partitions,
             )
             self.say(f"{len(self.fleet.names)} workers are ready")
-            self.ledger.start(keys_of(self.setup.seed), self.setup.records, self.plan.rate)
             self._faults(watcher)
             drained, drain_s = self._drain(watcher)
             for problem in self.fleet.end():
@@ -182,6 +183,13 @@ class _Run:
         """Do what the plan says, until that and the sending is over."""
         waiting = schedule(self.plan, self.setup.seed, records=self.setup.records, brokers=BROKERS)
         began = said_at = time.monotonic()
+        self.ledger.start(
+            keys_of(self.setup.seed),
+            self.setup.records,
+            self.plan.rate,
+            # A fault after the last record would show nothing.
+            more=lambda: bool(waiting) and time.monotonic() - began < PLAN_LIMIT_S,
+        )
         while waiting or self.ledger.running or self._broker_away() or self.resumes:
             now = time.monotonic()
             self._look()
@@ -211,10 +219,11 @@ class _Run:
     def _act(self, act: Act) -> bool:
         """Do one thing; False if it has to wait."""
         if act.kind in WORKER_KINDS:
-            awake = [name for name in self.fleet.running if name not in self.fleet.stopped]
-            if not awake:
+            running = [name for name in self.fleet.running if name not in self.fleet.stopped]
+            able = [name for name in running if act.early or self.fleet.ready(name)]
+            if not able:
                 return False
-            worker = str(act.target) if str(act.target) in awake else awake[0]
+            worker = str(act.target) if str(act.target) in able else able[0]
             self.say(f"{act.kind} worker {worker}")
             if act.kind == "kill":
                 self.fleet.kill(worker, again_in_s=act.for_s)

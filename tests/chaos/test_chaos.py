@@ -27,7 +27,8 @@ def test_nothing_is_lost_while_workers_and_brokers_die(
             raise
         pytest.skip(f"needs Kafka: {exc}")
     assert result.wrong == {}, [*result.exits, *result.notes]
-    assert (result.figures.records, result.figures.unacknowledged) == (6_000, 0)
+    assert result.figures.records >= 6_000
+    assert result.figures.unacknowledged == 0
     # As often as the plan says, or the test shows less than it tells.
     assert [fault.kind for fault in result.ends].count("kill") == 3
 
