@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard faustc/_native/*.pyx faustc/_native/*.pxd faustc/_native/*.[h] faustc/_native/crc32c.c)
 
-.PHONY: help demo demo-kafka test chaos test-wire-3.9 features settings asan lint format types bench build clean check-python check-kafka
+.PHONY: help demo demo-kafka test chaos wire-faults hostile soak test-wire-3.9 features settings asan lint format types bench build clean check-python check-kafka
 help:           ## list the commands
 	@grep -E '^[a-z.0-9-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
@@ -64,6 +64,18 @@ compat: build   ## run Faust's own tests on faustc: make compat UPSTREAM=/path/t
 	    -r tests/compat/requirements.txt && echo $(CURDIR) > \
 	    "$$($(COMPAT)/bin/python -c 'import site; print(site.getsitepackages()[0])')/faustc.pth"; }
 	$(BIN)/python -m tests.compat.upstream "$(UPSTREAM)" --python $(CURDIR)/$(COMPAT)/bin/python
+
+SEEDS ?= 5
+wire-faults: build check-kafka  ## 17 kinds of wire fault before a producer and consumers: make wire-faults SEEDS=5
+	$(BIN)/python -m tests.wire_faults --seeds $(SEEDS)
+
+MUTANTS ?= 100000
+hostile: build  ## mutants of batches and answers against the reference: make hostile MUTANTS=100000
+	$(BIN)/python -m tests.unit.native.hostile --mutants $(MUTANTS)
+
+MINUTES ?= 30
+soak: build check-kafka  ## a worker whose connections are cut every second: make soak MINUTES=30
+	$(BIN)/python -m tests.wire_faults.soak --minutes $(MINUTES)
 
 asan: $(VENV)/.ready  ## run the native tests under AddressSanitizer and UBSan
 	bash tests/asan.sh

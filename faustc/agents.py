@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 from faustc._lazy import door
@@ -26,6 +26,7 @@ from faustc.reqrep import Envelopes, ReqRepResponse, Request
 from faustc.streams import Stream
 from faustc.supervisors import SupervisorStrategy
 from faustc.topics import Topic
+from faustc.undecodable import pass_unreadable
 
 __all__ = ["Agent", "Agents", "current_agent"]
 
@@ -215,7 +216,11 @@ class Agent(Callee):
         if self._reader is None:
             self.failures.check_channel(self.channel)
             on_open = self._partition_came if self.isolated_partitions else None
-            self._reader = self.app.runner.new_reader(self.channel, self.name, on_open)
+            reader = self._reader = self.app.runner.new_reader(self.channel, self.name, on_open)
+            if isinstance(reader, Reader):
+                reader.on_unreadable = partial(
+                    pass_unreadable, self.app, skip=self.failures.skips_unreadable
+                )
         return self._reader
 
     @property

@@ -8,7 +8,9 @@ policy is given to an agent, `@app.agent(topic, on_failure=...)`:
     DeadLetter("orders-dead")    the bytes as they came go to another topic, then it is done
     "crash"                      the app stops; the event is not done and comes again
 
-What does not decode is judged by the same policy, except that nobody tries it again.
+What does not decode is judged by the same policy, except that nobody tries it again. So is
+a whole batch that cannot be read (`pass_unreadable`); with DeadLetter it crashes the app,
+since there are no bytes of messages to send.
 """
 
 from __future__ import annotations
@@ -157,6 +159,12 @@ class Failures:
             self._count(message)
         ledger.ack(message.offset)
         return False
+
+    @property
+    def skips_unreadable(self) -> bool:
+        """Whether a batch whose records cannot be read is passed: they make no letters."""
+        policy = self.policy
+        return (policy.then if isinstance(policy, Retry) else policy) == "skip"
 
     def topics(self) -> list[Topic]:
         """Return the topics that the policy sends to."""

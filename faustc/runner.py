@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Collection, Coroutine
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -30,7 +31,7 @@ from faustc.replies import ReplyConsumer
 from faustc.shapes import Shape
 from faustc.topics import Topic
 from faustc.types import FutureMessage, TopicPartition
-from faustc.undecodable import UndecodableLog
+from faustc.undecodable import UndecodableLog, pass_unreadable
 from faustc.version import __version__
 from faustc.wiring import engine_options
 
@@ -394,6 +395,7 @@ class Runner:
                     f"app {self.app.conf.id} has to be started before {channel!r} is read"
                 )
             self._readers[reader] = channel
+            reader.on_unreadable = partial(pass_unreadable, self.app, skip=True)
             await self.engine.add_reader(reader, channel.specs())
         return reader
 

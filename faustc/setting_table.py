@@ -157,6 +157,7 @@ class Options:
     # -- Consumer
     consumer_api_version = _following("broker_api_version", api_version, "CONSUMER_API_VERSION", "broker_api_version of the consumer.")
     consumer_max_fetch_size = Setting(_positive, 1024**2, env="CONSUMER_MAX_FETCH_SIZE", doc="Bytes per partition and fetch.")
+    consumer_max_decompressed_size = Setting(_positive, 128 * 1024**2, env="CONSUMER_MAX_DECOMPRESSED_SIZE", doc="Bytes that one batch may decompress to; a larger one is refused, and `on_failure` says what becomes of it.")
     consumer_auto_offset_reset = Setting(one_of("earliest", "latest", "none"), "earliest", env="CONSUMER_AUTO_OFFSET_RESET", doc="Where to begin without a committed offset.")
     consumer_group_instance_id = Setting(maybe(text), None, env="CONSUMER_GROUP_INSTANCE_ID", doc="Name of a static member (KIP-345).")
     consumer_metadata_max_age_ms = Setting(_milliseconds, _FIVE_MINUTES_MS, env="CONSUMER_METADATA_MAX_AGE_MS", doc="Age at which metadata is asked for anew.")

@@ -1,4 +1,4 @@
-"""Saying which messages did not decode: every one is counted, not every one has a line."""
+"""What did not decode: every message is counted and said, though not every one has a line."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 import time
 from typing import Any
 
-from faustc.exceptions import DecodeError
+from faustc.exceptions import DecodeError, KafkaError, UnsupportedCodec
 
-__all__ = ["UndecodableLog"]
+__all__ = ["UndecodableLog", "pass_unreadable"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,3 +43,27 @@ class UndecodableLog:
             logger.error("Skipped, does not decode: %s", error)
         if seen == LINES_PER_INTERVAL - 1:
             logger.error("No more lines about %s for %.0f s; all are counted", topic, INTERVAL_S)
+
+
+def pass_unreadable(app: Any, batch: Any, error: KafkaError, *, skip: bool) -> bool:
+    """Deal with a batch whose records cannot be read; True: it is passed, else the app crashes.
+
+    It is too large once it is decompressed, or not what it claims to be. That is said and
+    its messages are counted, whatever becomes of it. One whose codec nobody registered is
+    never passed: nothing is wrong with it.
+    """
+    topic = batch.tp.topic
+    app.monitor.decode_errors_total += batch.count
+    app.monitor.decode_errors_by_topic[topic] += batch.count
+    skip = skip and not isinstance(error, UnsupportedCodec)
+    logger.error(
+        "%s a batch of %d messages of %s/%d, before offset %d: %s",
+        "Skipped" if skip else "Cannot go on past",
+        batch.count,
+        *batch.tp,
+        batch.next_offset,
+        error,
+    )
+    if not skip:
+        app._crashed_by(error)
+    return skip

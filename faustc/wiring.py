@@ -44,6 +44,7 @@ def engine_options(conf: Any) -> EngineOptions:
         "auto_offset_reset": conf.consumer_auto_offset_reset,
         "enable_auto_commit": False,
         "max_partition_fetch_bytes": conf.consumer_max_fetch_size,
+        "max_decompressed_bytes": conf.consumer_max_decompressed_size,
         "check_crcs": conf.broker_check_crcs,
         "session_timeout_ms": int(conf.broker_session_timeout * 1000),
         "heartbeat_interval_ms": int(conf.broker_heartbeat_interval * 1000),

@@ -8,8 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import settings
 
 from tests.kafka_cluster import KafkaCluster, KafkaUnavailable
+
+# A machine that others use as well takes a moment longer now and then.
+settings.register_profile("ours", deadline=None)
+settings.load_profile("ours")
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 _WITHOUT_KAFKA = "needs Kafka: "
@@ -22,7 +27,7 @@ class Kafka:
     bootstrap: str
 
 
-def _run_cluster(**kwargs: object) -> Iterator[KafkaCluster]:
+def run_cluster(**kwargs: object) -> Iterator[KafkaCluster]:
     try:
         cluster = KafkaCluster(**kwargs).start()  # type: ignore[arg-type]
     except KafkaUnavailable as exc:
@@ -42,26 +47,26 @@ def kafka() -> Iterator[Kafka]:
     if given:
         yield Kafka(given)
         return
-    for cluster in _run_cluster():
+    for cluster in run_cluster():
         yield Kafka(cluster.bootstrap)
 
 
 @pytest.fixture(scope="module")
 def kafka3() -> Iterator[KafkaCluster]:
     """Three nodes that the tests of one module may kill and restart."""
-    yield from _run_cluster(nodes=3, heap="384m")
+    yield from run_cluster(nodes=3, heap="384m")
 
 
 @pytest.fixture(scope="module")
 def kafka_private() -> Iterator[KafkaCluster]:
     """One node that the tests of one module may kill and restart."""
-    yield from _run_cluster()
+    yield from run_cluster()
 
 
 @pytest.fixture(scope="module")
 def kafka_without_transactions_v2() -> Iterator[KafkaCluster]:
     """One node formatted with transaction.version=0, as clusters before Kafka 4 have it."""
-    yield from _run_cluster(transaction_version=0)
+    yield from run_cluster(transaction_version=0)
 
 
 @pytest.fixture

@@ -148,6 +148,8 @@ class Proxy:
         self._serving.add(task)
         try:
             await self._carry(reader, writer)
+        except asyncio.CancelledError:
+            pass  # by close, or by the end of the loop; Python 3.11 logs it as an error
         finally:
             writer.close()
             self._serving.discard(task)

@@ -105,6 +105,39 @@ cdef int64_t read_block_size(Cursor *c, Frame *frame, bint *stored) except -1:
     return length
 
 
+cdef int check_distances(const uint8_t *p, int64_t size) except -1:
+    """Raise CorruptFrame where a match of a block has the distance 0.
+
+    The library takes that for a copy of what is not written yet: messages would hold
+    what was in our memory before. Lengths are the library's to check.
+    """
+    cdef const uint8_t *end = p + size
+    cdef int token
+    cdef int64_t length
+    while p < end:
+        token = p[0]
+        p += 1
+        length = token >> 4
+        if length == 15:
+            while p < end:
+                length += p[0]
+                p += 1
+                if p[-1] != 255:
+                    break
+        if length >= end - p - 1:       # the last sequence has literals alone
+            return 0
+        p += length
+        if not p[0] and not p[1]:
+            raise CorruptFrame("lz4 block has a match of distance 0")
+        p += 2
+        if token & 15 == 15:
+            while p < end:
+                p += 1
+                if p[-1] != 255:
+                    break
+    return 0
+
+
 def decompress(data, int64_t max_size):
     cdef View view = View(data)
     cdef Cursor c, blocks
@@ -153,8 +186,17 @@ def decompress(data, int64_t max_size):
             if made <= bound - filled:
                 room.put(filled, view.start + at, made)
         else:
+            check_distances(view.start + at, length)
             most = min(frame.block_max, bound - filled)
-            made = cramjam.lz4.decompress_block_into(block, room.window(filled, most), most)
+            try:
+                made = cramjam.lz4.decompress_block_into(block, room.window(filled, most), most)
+            except cramjam.DecompressionError as exc:
+                if most == frame.block_max:
+                    raise
+                # The library does not say whether it was for want of room.
+                raise CorruptFrame(
+                    f"lz4 decompresses to more than {max_size} bytes, or not at all: {exc}"
+                ) from exc
         filled += made
         if filled > max_size:
             fail_size("lz4", max_size)

@@ -50,7 +50,16 @@ def decompress(data, int64_t max_size):
     while left(&c):
         start = c.pos - c.start
         bound = frame_bound(&c, room)
-        part = read_frame(decoder, raw[start:c.pos - c.start], min(bound, room))
+        frame = raw[start:c.pos - c.start]
+        try:
+            part = read_frame(decoder, frame, min(bound, room))
+        except zstandard.ZstdError as exc:
+            if bound <= room:
+                raise
+            # The library does not say whether it was for want of room.
+            raise CorruptFrame(
+                f"zstd decompresses to more than {max_size} bytes, or not at all: {exc}"
+            ) from exc
         room -= len(part)
         if part:
             parts.append(part)

@@ -18,6 +18,9 @@ from faustc.types import TopicPartition
 UNKNOWN = -1  # an offset or leader epoch nobody knows yet
 NO_ID = bytes(16)
 MESSAGE_BYTES = 200  # what a small message takes with its key and value, beside its batch
+# A batch that arrives damaged is fetched again: it may be the way, not the log. TCP's own
+# checksum lets one damaged segment in 65,536 pass. So often at one offset, it is the log.
+DAMAGED_TRIES = 3
 
 
 class State(Enum):
@@ -115,6 +118,7 @@ class Cursor:
         "_at",
         "_batches",
         "_budget",
+        "_damaged",
         "_head",
         "_skip",
         "backoff",
@@ -167,6 +171,8 @@ class Cursor:
         # The first batch's messages once some of them are handed out, and how many are.
         self._head: list[Message] | None = None
         self._at = 0
+        # What arrived damaged last: (the offset fetched from, how often in a row).
+        self._damaged = (UNKNOWN, 0)
         # A batch that user code was told is corrupt: (its first offset, the one after it).
         self._skip: tuple[int, int] | None = None
 
@@ -296,7 +302,8 @@ class Cursor:
         """Take in the batches of one answer, which started at fetch_offset.
 
         Control batches are dropped, and aborted ones if committed_only; the
-        position still moves past them.
+        position still moves past them. What is damaged fails the cursor only when it
+        was so several times.
         """
         if answer.highwater >= 0:
             self.highwater = answer.highwater
@@ -305,7 +312,7 @@ class Cursor:
         if answer.log_start_offset >= 0:
             self.log_start_offset = answer.log_start_offset
         batches: Iterable[Batch] = answer.batches
-        damage = answer.corrupt
+        damage: CorruptFrame | None = None
         aborted = _Aborted(answer.aborted) if committed_only and answer.aborted else None
         size = 0
         for batch in batches:
@@ -325,8 +332,17 @@ class Cursor:
             self.fetch_epoch = batch.leader_epoch
         self.buffered_bytes += size
         self._budget.buffered += size
+        if damage is None and answer.corrupt is not None and self._again_damaged():
+            damage = answer.corrupt
         if damage is not None:
             self.fail(damage.at(self.tp.topic, self.tp.partition, self.fetch_offset))
+
+    def _again_damaged(self) -> bool:
+        """Count a damaged arrival; say whether it was so often enough at this offset."""
+        offset, times = self._damaged
+        times = times + 1 if offset == self.fetch_offset else 1
+        self._damaged = (self.fetch_offset, times)
+        return times >= DAMAGED_TRIES
 
     def _pass(self, offset: int) -> None:
         """Count everything before offset as read, without handing anything out."""

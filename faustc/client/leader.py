@@ -317,8 +317,11 @@ class Leader:
             connection.close(error)  # nothing on it can be trusted to be what it seems
             raise
         connection.throttle(response.throttle_ms)
-        if options.check_crcs and any(part.corrupt is not None for part in response.partitions):
-            self._measure_damage(body, version, names, response)
+        damage = next((p.corrupt for p in response.partitions if p.corrupt is not None), None)
+        if damage is not None:
+            connection.close(damage)  # it is fetched again, by another way if there is one
+            if options.check_crcs:
+                self._measure_damage(body, version, names, response)
         return response
 
     def _doubt(self) -> None:
@@ -363,6 +366,14 @@ class Leader:
             offset = cursor.fetch_offset
             cursor.ease()
             cursor.absorb(part, committed_only=committed_only)
+            if part.corrupt is not None and cursor.error is None:
+                logger.warning(
+                    "%s/%s arrived damaged at offset %d, and is fetched again: %s",
+                    *tp,
+                    cursor.fetch_offset,
+                    part.corrupt,
+                )
+                cursor.put_off(asyncio.get_running_loop().time())
             if cursor.fetch_offset != offset or cursor.error is not None:
                 brought = True
                 # A broker fills its answer in the order it is asked in.

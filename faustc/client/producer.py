@@ -176,7 +176,7 @@ class Producer(Transacting):
             backoff_max_s=retry_backoff_max_ms / 1000,
         )
         self._topics: dict[str, TopicLanes] = {}
-        self._next_turn = 0.0
+        self._turn_began = self._next_turn = 0.0
         self._accumulator: Accumulator | None = None
         self._sender: Sender | None = None
         self._closed = False
@@ -316,7 +316,9 @@ class Producer(Transacting):
         now = time()
         if timestamp_ms is None:
             timestamp_ms = int(now * 1000)
-        if now >= self._next_turn:
+        # A clock that was put back must not put off the next turn for as long.
+        if not self._turn_began <= now < self._next_turn:
+            self._turn_began = now
             self._next_turn = now + TURN_S
             await asyncio.sleep(0)
         try:

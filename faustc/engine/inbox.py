@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
 from faustc.engine.ledger import Ledger
+from faustc.exceptions import KafkaError
 from faustc.types import NamePattern, TopicPartition
 
 __all__ = ["Fault", "Inbox", "Portion", "Reader", "SharedBatch"]
@@ -149,15 +150,33 @@ class Inbox:
             self.size_bytes += batch.size_bytes
             self.count += batch.count
 
+    @property
+    def head(self) -> SharedBatch:
+        """The batch that is opened next."""
+        return self._batches[0]
+
     def take(self) -> Portion:
-        """Open the next batch and note in the ledger that its messages are handed out."""
-        batch = self._batches.popleft()
-        self.size_bytes -= batch.size_bytes
-        self.count -= batch.count
-        messages = batch.messages()
+        """Open the next batch and note in the ledger that its messages are handed out.
+
+        Raises CorruptFrame and UnsupportedCodec where it cannot be read; it is still the
+        next one then.
+        """
+        messages = self._batches[0].messages()
+        batch = self._remove_head()
         self.ledger.hand_out(_offsets(messages), batch.next_offset)
         self.ledger.note(messages)
         return Portion(self.tp, messages, self.ledger)
+
+    def skip(self) -> Portion:
+        """Pass the next batch as if there were nothing in it."""
+        self.ledger.hand_out((), self._remove_head().next_offset)
+        return Portion(self.tp, [], self.ledger)
+
+    def _remove_head(self) -> SharedBatch:
+        batch = self._batches.popleft()
+        self.size_bytes -= batch.size_bytes
+        self.count -= batch.count
+        return batch
 
     def clear(self) -> None:
         """Drop what waits; it was never handed out."""
@@ -200,6 +219,8 @@ class Reader:
         self.closed = False
         self.patience_s = 0.0  # its events are in hand for so long without being stuck
         self.taken_total = 0  # messages of opened portions
+        # Asked what to do with a batch whose records cannot be read; True: pass it.
+        self.on_unreadable: Callable[[SharedBatch, KafkaError], bool] | None = None
         self.on_take: Callable[[int], None] | None = None  # told the size of each portion opened
         self.on_done: Callable[[float], None] | None = None  # told the seconds an event took
         self._opened = 0, 0.0  # how many messages the current portion had, and when
@@ -361,7 +382,7 @@ class Reader:
             self._note_done()
         while self._turns:
             current = self._current = self._take(self._turns.popleft())
-            if current.left:
+            if current is not None and current.left:
                 return current
         return None
 
@@ -379,13 +400,23 @@ class Reader:
         inbox = self._inboxes.get(tp)
         while inbox is not None and len(inbox):
             self._turns.remove(inbox)
-            portion = self._take(inbox)
-            if portion.left:
-                return portion
+            found = self._take(inbox)
+            if found is not None and found.left:
+                return found
         return None
 
-    def _take(self, inbox: Inbox) -> Portion:
-        portion = inbox.take()
+    def _take(self, inbox: Inbox) -> Portion | None:
+        try:
+            portion = inbox.take()
+        except KafkaError as error:
+            if self.on_unreadable is None:
+                # Its turn stays: without, nothing more of it would ever be handed out.
+                self._turns.appendleft(inbox)
+                raise
+            if not self.on_unreadable(inbox.head, error):
+                self.close()  # nothing is committed past it
+                return None
+            portion = inbox.skip()
         if len(inbox):
             self._turns.append(inbox)
         self.taken_total += portion.left

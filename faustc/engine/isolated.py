@@ -47,6 +47,7 @@ class IsolatedReader(Reader):
     def open(self, tp: TopicPartition) -> Inbox:
         part = Reader(f"{self.name} of {tp.topic}/{tp.partition}", [tp.topic], **self._options)
         part.on_take = self._taken
+        part.on_unreadable = self.on_unreadable
         part.new_ledger = self.new_ledger
         part.on_done = self.on_done
         self._parts[tp] = part

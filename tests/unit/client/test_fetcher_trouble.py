@@ -255,6 +255,29 @@ async def test_a_corrupt_batch_is_told_after_what_is_before_it_and_can_be_passed
             assert await take(consumer, 3) == numbered(3, 6)
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_batch_that_was_damaged_on_its_way_is_fetched_again(times):
+    """Symptom: one bit flipped on the way ended the consumer, though the log was whole."""
+    async with FetchServer(("t", 1)) as server:
+        for first in (0, 3, 6):
+            server.append(T0, *numbered(3, first))
+        real = server._fetch
+        sent = 0
+
+        async def flipped(frame: bytes, version: int, correlation_id: int) -> bytes:
+            nonlocal sent
+            body = bytearray(await real(frame, version, correlation_id))
+            at = body.find(server.logs[T0].batches[1].data)
+            if at >= 0 and (sent := sent + 1) <= times:
+                body[at + 70] ^= 1
+            return bytes(body)
+
+        server._fetch = flipped
+        async with reading(server, T0) as consumer:
+            assert await take(consumer, 9) == numbered(9)
+            assert sent == times + 1
+
+
 async def test_records_that_do_not_parse_are_told_where_they_are_and_can_be_passed():
     async with FetchServer(("t", 1)) as server:
         server.append(T0, *numbered(3))

@@ -82,6 +82,7 @@ LATER = [
     ("broker_session_timeout", 60.0),
     ("consumer_api_version", "auto"),
     ("consumer_max_fetch_size", 1024**2),
+    ("consumer_max_decompressed_size", 128 * 1024**2),
     ("consumer_auto_offset_reset", "earliest"),
     ("consumer_group_instance_id", None),
     ("consumer_metadata_max_age_ms", 300_000),

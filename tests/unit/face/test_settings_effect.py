@@ -42,6 +42,7 @@ TOLD = [
     ("broker_request_timeout", 70, "c", "request_timeout_ms", 70_000),
     ("broker_session_timeout", 50, "c", "session_timeout_ms", 50_000),
     ("consumer_max_fetch_size", 1000, "c", "max_partition_fetch_bytes", 1000),
+    ("consumer_max_decompressed_size", 1000, "c", "max_decompressed_bytes", 1000),
     ("consumer_auto_offset_reset", "latest", "c", "auto_offset_reset", "latest"),
     ("consumer_group_instance_id", "i", "c", "group_instance_id", "i"),
     ("consumer_metadata_max_age_ms", 99, "c", "metadata_max_age_ms", 99),

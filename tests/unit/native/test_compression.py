@@ -258,6 +258,18 @@ def test_data_must_be_bytes(codec: int, wrong: object) -> None:
             call()
 
 
+@pytest.mark.parametrize("distance", [0, 1, 4])
+def test_an_lz4_match_of_distance_0_is_refused(distance: int) -> None:
+    """Symptom: the library copies what was never written: messages held our own old memory."""
+    block = b"\x44abcd" + struct.pack("<H", distance) + b"\x50efghi"
+    packed = frame_of([struct.pack("<I", len(block)), block, bytes(4)])
+    if distance:
+        assert decompress(LZ4, packed, MIB) == codecs.decompress(LZ4, packed, MIB)
+    else:
+        with pytest.raises(CorruptFrame, match="distance 0"):
+            decompress(LZ4, packed, MIB)
+
+
 def test_zstd_frames_follow_each_other_with_and_without_their_size() -> None:
     sized = zstandard.ZstdCompressor(write_content_size=True).compress(LONG)
     unsized = codecs.zstd(NOISE)
