@@ -150,6 +150,7 @@ class Options:
     broker_heartbeat_interval = Setting(some_seconds, 3.0, env="BROKER_HEARTBEAT_INTERVAL", doc="Seconds between heartbeats to the group.")
     broker_max_poll_interval = Setting(some_seconds, 1000.0, env="BROKER_MAX_POLL_INTERVAL", doc="Seconds that user code may block before the group gives its partitions away.")
     broker_max_poll_records = Setting(maybe(_positive), None, env="BROKER_MAX_POLL_RECORDS", doc="Most messages handed on at once.")
+    broker_outage_timeout = Setting(some_seconds, 900.0, env="BROKER_OUTAGE_TIMEOUT", doc="Seconds without any broker until the worker gives up, and ends with an exit code that is not 0.")
     broker_rebalance_timeout = Setting(some_seconds, 60.0, env="BROKER_REBALANCE_TIMEOUT", doc="Seconds that members have to join a rebalance.")
     broker_request_timeout = Setting(some_seconds, 90.0, env="BROKER_REQUEST_TIMEOUT", doc="Seconds until an unanswered request fails; at least the session timeout.")
     broker_session_timeout = Setting(some_seconds, 60.0, env="BROKER_SESSION_TIMEOUT", doc="Seconds without a heartbeat until the group drops a member.")

@@ -70,6 +70,7 @@ def engine_options(conf: Any) -> EngineOptions:
         # Half of the session: what is left is for the commit, and the rebalance itself.
         drain_timeout_s=conf.broker_session_timeout / 2 if conf.stream_wait_empty else 0.0,
         stuck_after_s=conf.stream_processing_timeout,
+        outage_s=conf.broker_outage_timeout,
         livelock_after_s=conf.broker_commit_livelock_soft_timeout,
         recovery_delay_s=conf.stream_recovery_delay,
         allow_declare=conf.topic_allow_declare,

@@ -177,6 +177,14 @@ class Client:
         """Whether close was called."""
         return self._closed
 
+    @property
+    def away_since(self) -> float | None:
+        """Since when no connection to any broker is open, on the loop's clock; None while one is.
+
+        May be read from any thread.
+        """
+        return self._nodes_.away_since if self._nodes_ is not None else None
+
     # --- metadata ---
 
     @property

@@ -442,17 +442,22 @@ class Consumer(Assigned):
         found = (await self._look_up([partition]))[partition]
         return found.offset if found is not None else None
 
+    @property
+    def away_since(self) -> float | None:
+        """Since when our group reaches no broker, on the loop's clock; None while it does."""
+        member = self._subscription.member
+        return None if member is None else member.away_since
+
     def group_metadata(self) -> GroupMetadata:
         """Return who we are in our group, for `Producer.send_offsets_to_transaction` (KIP-447)."""
         self._committing()
-        member = self._subscription.member
-        return GroupMetadata(self._group_id or "") if member is None else member.group_metadata
+        member, group = self._subscription.member, self._group_id or ""
+        return GroupMetadata(group) if member is None else member.group_metadata
 
     def claim(self, partitions: Collection[TopicPartition]) -> Callable[[], GroupMetadata]:
-        """Return what says that, for as long as these partitions are ours without a break.
+        """Return what says that, as long as these partitions are ours without a break.
 
-        It raises CommitFailed when that is over. A transaction that is given this, rather than
-        who we are just now, commits through a rebalance that leaves us these.
+        It raises CommitFailed then. A transaction that is given this outlives a rebalance.
         """
         member = self._subscription.member
         return self.group_metadata if member is None else member.claim(partitions)

@@ -378,6 +378,11 @@ class GroupMember:
         return identity
 
     @property
+    def away_since(self) -> float | None:
+        """Since when no broker is connected, though it is always tried; None while one is."""
+        return self._client.away_since if self._client is not None else None
+
+    @property
     def failure(self) -> Exception | None:
         """What ended the membership for good."""
         return self._membership.failure if self._membership else None

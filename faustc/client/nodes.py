@@ -73,6 +73,8 @@ class Nodes:
         self._opening: set[BrokerConnection] = set()
         self._closed = False
         self._loop = asyncio.get_running_loop()
+        #: Since when no connection is open, on the loop's clock; None while one is.
+        self.away_since: float | None = self._loop.time()
 
     async def get(self, node: Node, purpose: str = MAIN) -> BrokerConnection:
         """Return the open connection, or wait out the broker's backoff and try once to open it.
@@ -117,6 +119,7 @@ class Nodes:
             return False
         connection.node_id = node.node_id
         self._watch(connection)
+        self.away_since = None
         slot.connection = connection
         self._note_success(node, self._peer(node.node_id))
         return True
@@ -197,6 +200,7 @@ class Nodes:
         finally:
             self._opening.discard(connection)
         self._watch(connection)
+        self.away_since = None
         return connection
 
     def _watch(self, connection: BrokerConnection) -> None:
@@ -208,6 +212,8 @@ class Nodes:
             return
         for key in [k for k, slot in self._slots.items() if slot.connection is connection]:
             self._slots[key].connection = None
+        if all(slot.connection is None for slot in self._slots.values()):
+            self.away_since = self._loop.time()
         if connection.quiet:
             return
         peer = self._peer(connection.node_id)

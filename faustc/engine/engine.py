@@ -35,7 +35,7 @@ from faustc.engine.sharing import Sharing
 from faustc.engine.tables import Kept, Tables, Unit
 from faustc.engine.transacting import TransactingProducer
 from faustc.engine.transport import Doors, Transport
-from faustc.engine.watch import Watch, measure_lag
+from faustc.engine.watch import Watch, check_brokers, measure_lag
 from faustc.exceptions import (
     ConsumerNotStarted,
     FaustError,
@@ -485,6 +485,7 @@ class Engine(Listener):
             self.assignment, self.counters, options.stuck_after_s, options.livelock_after_s
         )
         while True:
+            check_brokers(self.consumer, options.outage_s)
             await self.measure_lag()
             self.sharing.tell_held(self.tables.held())
             watch.look(self.producer)

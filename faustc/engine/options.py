@@ -16,6 +16,7 @@ class EngineOptions:
     drain_timeout_s bounds how long a revoke or a stop waits for events in hand.
     After stuck_after_s on one event a reader is named in the log, and after
     livelock_after_s without a commit so are partitions that have something to do.
+    A worker whose group reaches no broker for outage_s ends.
     Tables are filled recovery_delay_s after an assignment. poll_ms is how long
     the pump waits for messages before it looks around, watch_interval_s how often
     the lag is measured. standbys is how many others are to follow each table.
@@ -28,6 +29,7 @@ class EngineOptions:
     drain_timeout_s: float = 30.0
     stuck_after_s: float = 300.0
     livelock_after_s: float = 300.0
+    outage_s: float = 900.0
     recovery_delay_s: float = 0.0
     allow_declare: bool = True
     start_timeout_s: float = 30.0

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from faustc.clock import monotonic
 from faustc.engine.assignment import Assignment
 from faustc.engine.counters import Counters
 from faustc.engine.stuck import CommitWatch, StuckWatch
+from faustc.exceptions import NoBrokersAvailable
+from faustc.types import TopicPartition
 
-__all__ = ["Watch", "measure_lag"]
+__all__ = ["Watch", "check_brokers", "measure_lag"]
 
 
 class Watch:
@@ -44,6 +47,19 @@ class Watch:
             counters.sample(assignment.outstanding(), assignment.waiting(), since_s)
 
 
+def check_brokers(consumer: Any, outage_s: float) -> None:
+    """Raise NoBrokersAvailable once no broker was reached for too long.
+
+    Whoever runs the worker is to hear of it; until then it is waited out.
+    """
+    since = getattr(consumer, "away_since", None)
+    if since is not None and monotonic() - since >= outage_s:
+        raise NoBrokersAvailable(
+            f"no broker was reached for {outage_s:g} s (broker_outage_timeout); what is not "
+            "committed comes again"
+        )
+
+
 async def measure_lag(assignment: Assignment, consumer: Any, counters: Counters) -> None:
     """Work out the lag of each partition that has been fetched from."""
     done = assignment.committable()
@@ -53,6 +69,14 @@ async def measure_lag(assignment: Assignment, consumer: Any, counters: Counters)
         if end is not None:
             counters.tp_end_offsets[tp] = end
             # Before the first message came, what is done is what is not wanted.
-            position = done[tp] if tp in done else await consumer.position(tp)
-            lag[tp] = max(0, end - position)
+            position = done[tp] if tp in done else await _known(consumer, tp)
+            if position is not None:
+                lag[tp] = max(0, end - position)
     counters.lag = lag
+
+
+async def _known(consumer: Any, tp: TopicPartition) -> int | None:
+    """Return a position; None while it is to be found out, where the driver can say so."""
+    known = getattr(consumer, "known_position", None)
+    found: int | None = await consumer.position(tp) if known is None else known(tp)
+    return found

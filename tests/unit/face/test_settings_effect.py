@@ -36,6 +36,7 @@ TOLD = [
     ("broker_commit_every", 7, "e", "commit_every", 7),
     ("broker_commit_interval", 1.5, "e", "commit_interval_s", 1.5),
     ("broker_commit_livelock_soft_timeout", 9, "e", "livelock_after_s", 9.0),
+    ("broker_outage_timeout", 9, "e", "outage_s", 9.0),
     ("broker_heartbeat_interval", 2, "c", "heartbeat_interval_ms", 2000),
     ("broker_max_poll_interval", 20, "c", "max_poll_interval_ms", 20_000),
     ("broker_rebalance_timeout", 30, "c", "rebalance_timeout_ms", 30_000),
