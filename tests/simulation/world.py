@@ -1,0 +1,287 @@
+"""One run of one seed: a broker, workers, an input, a plan; then all has to come to rest."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faustc.broker.groups import Committer
+from faustc.testing.faults import Faults
+from faustc.testing.memory import MemoryBroker
+from tests.simulation import determined
+from tests.simulation.disk import Disk
+from tests.simulation.feed import TOPIC, Feed
+from tests.simulation.lives import Traffic, own_tasks
+from tests.simulation.scenario import Act, Scenario
+from tests.simulation.truth import Truth, Violation
+from tests.simulation.workers import Worker
+
+__all__ = ["Outcome", "simulate"]
+
+# Once nothing goes wrong any more, this is how long it may take until all is done.
+DRAIN_S = 600.0
+LOOK_S = 0.5
+
+
+@dataclass
+class Outcome:
+    """How a run went."""
+
+    seed: int
+    failure: str = ""
+    digest: str = ""
+    events: int = 0
+    repeated: int = 0
+    requests: int = 0
+    virtual_s: float = 0.0
+    exits: list[str] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list)
+    scenario: str = ""
+
+
+def simulate(
+    seed: int,
+    guarantee: str = "at_least_once",
+    *,
+    broken: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    scenario: Scenario | None = None,
+) -> Outcome:
+    """Run a seed. broken: what makes workers worse than they are, for tests of the checks."""
+    scenario = scenario or Scenario.of(seed, guarantee)
+    with tempfile.TemporaryDirectory(prefix="faustc-sim-") as folder, broken():
+        world = World(scenario, Path(folder))
+        return determined.run(seed, world.run())  # type: ignore[no-any-return]
+
+
+class World:
+    """All of one run."""
+
+    def __init__(self, scenario: Scenario, folder: Path) -> None:
+        self.scenario = scenario
+        self.folder = folder
+        self.traffic = Traffic()
+        self.faults = Faults(scenario.seed)
+        self.workers: list[Worker] = []
+        self.unhandled: list[str] = []
+        self._plain: list[asyncio.Task[Any]] = []
+
+    async def run(self) -> Outcome:
+        scenario = self.scenario
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._unhandled)
+        own_tasks(loop)
+        outcome = Outcome(scenario.seed, scenario=scenario.describe())
+        began = loop.time()
+        async with MemoryBroker() as broker:
+            self.broker = broker
+            for topic, count in ((TOPIC, scenario.partitions), ("out", scenario.partitions)):
+                broker.broker.topics.create(topic, count)
+            broker.broker.topics.create("dead", 1)
+            self.feed = Feed(scenario, broker.broker)
+            self.truth = truth = Truth(scenario, broker.broker, self.feed)
+            self._overhear()
+            Disk.current = disk = Disk(truth.stored)
+            self.workers = [
+                Worker(n, scenario, broker, self.faults, self.traffic, truth, disk, self.folder)
+                for n in range(scenario.workers)
+            ]
+            try:
+                await self._go()
+            except Violation as exc:
+                outcome.failure = str(exc)
+            for worker in self.workers:
+                await worker.kill()
+            for task in self._plain:
+                task.cancel()
+            await asyncio.sleep(0)
+        outcome.virtual_s = loop.time() - began
+        outcome.events = len(truth.visible())
+        outcome.repeated = sum(count - 1 for count in truth.finished.values())
+        outcome.requests = self.traffic.count
+        outcome.exits = [exit_ for worker in self.workers for exit_ in worker.exits]
+        outcome.trace = truth.trace
+        told = hashlib.sha256("\n".join(truth.trace).encode()).hexdigest()[:16]
+        outcome.digest = f"{told}-{self.traffic.digest:08x}-{self.traffic.count}"
+        return outcome
+
+    # -- the run
+
+    async def _go(self) -> None:
+        scenario, truth = self.scenario, self.truth
+        self._spawn(self._feeding())
+        acting = [self._spawn(self._acting(act)) for act in scenario.acts]
+        await self._watch(scenario.lasts_s + 1)
+        self.faults.clear()
+        truth.note("nothing goes wrong any more")
+        await asyncio.wait(acting, timeout=60.0)
+        for act in acting:
+            if act.done():
+                act.result()
+        await self._drain()
+        await self._rest()
+        truth.final()
+        for worker in self.workers:
+            await worker.stop()
+        truth.check()
+        self._check_left()
+        truth.check()
+
+    async def _watch(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while loop.time() < until:
+            await asyncio.sleep(LOOK_S)
+            self._look()
+
+    def _look(self) -> None:
+        if self.unhandled:
+            self.truth.fail("I11", f"reached the event loop: {self.unhandled[0]}")
+        self.truth.check()
+        for worker in self.workers:
+            worker.restart_if_it_ended()
+
+    async def _feeding(self) -> None:
+        for pause_s in self.feed:
+            await asyncio.sleep(pause_s)
+
+    async def _acting(self, act: Act) -> None:
+        await asyncio.sleep(act.at_s)
+        self.truth.note(f"act: {act}")
+        worker, details = self.workers[act.worker], act.details
+        match act.what:
+            case "fault":
+                self.faults.control(**details)
+            case "start":
+                worker.start()
+            case "kill":
+                await worker.kill()
+                await asyncio.sleep(details["for_s"])
+                worker.start()
+            case "stop":
+                await worker.stop()
+                await asyncio.sleep(details["for_s"])
+                worker.start()
+            case "stall" | "unreachable":
+                life = worker.life
+                if life is None or life.dead:
+                    return
+                if act.what == "stall":
+                    life.stall(True)
+                else:
+                    life.unreachable = True
+                    life.cut()
+                await asyncio.sleep(details["for_s"])
+                life.unreachable = False
+                life.stall(False)
+
+    async def _drain(self) -> None:
+        """Wait until everything is done and committed."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + DRAIN_S
+        for worker in self.workers:
+            worker.start()
+        left = "everything"
+        while loop.time() < until:
+            await asyncio.sleep(LOOK_S)
+            self._look()
+            left = self.truth.drained()
+            if not left:
+                return
+        self.truth.fail("F1", f"not drained after {DRAIN_S:g} s: {left}")
+        self.truth.check()
+
+    async def _rest(self) -> None:
+        """Check every copy of the table against the changelog, once they have had the time."""
+        wrong = ""
+        for _ in range(60):
+            self._look()
+            wrong = self._wrong_tables()
+            if not wrong:
+                return
+            await asyncio.sleep(LOOK_S)
+        self.truth.fail("I6", wrong)
+        self.truth.check()
+
+    def _wrong_tables(self) -> str:
+        """Say what differs in some worker's copy of the table, active or standby."""
+        self.truth.read()
+        copies = 0
+        for worker in self.workers:
+            app = worker.app
+            if not worker.alive or app is None or not app.started:
+                return f"worker {worker.number} is not running"
+            tables = app.runner.engine.tables
+            shards = [
+                (kind, shard)
+                for kind, parts in (
+                    ("active", [part.shards for part in tables._parts.values()]),
+                    ("standby", list(tables._standbys.values())),
+                )
+                for some in parts
+                for _, shard in some
+            ]
+            for kind, shard in shards:
+                copies += kind == "active"
+                there = dict(shard.items())
+                wanted = self.truth.replayed(shard.partition)
+                if there != wanted:
+                    differs = {
+                        key: (there.get(key), wanted.get(key))
+                        for key in there.keys() | wanted.keys()
+                        if there.get(key) != wanted.get(key)
+                    }
+                    return f"{kind} {shard.tp} of {worker.number} is not its changelog: {differs}"
+        if copies != self.scenario.partitions:
+            return f"{copies} partitions of the table are active"
+        return ""
+
+    def _check_left(self) -> None:
+        """After all have stopped: stores are as their changelogs are, and no task is left."""
+        truth = self.truth
+        for worker in self.workers:
+            if worker.life is not None and (left := worker.life.living()):
+                names = ", ".join(task.get_name() for task in left)
+                truth.fail("I14", f"{worker.life.name} has stopped, and these go on: {names}")
+        for path, files in Disk.current.files.items():
+            if files.position is not None:
+                number = int(path.rpartition("-")[2])
+                wanted = truth.replayed_until(number, files.position)
+                if files.data != wanted:
+                    truth.fail("I7", f"{path} at {files.position} is {files.data}, not {wanted}")
+
+    # -- who listens
+
+    def _overhear(self) -> None:
+        """Hear of every commit that reaches the broker, and is taken."""
+        groups = self.broker.broker.coordinators.groups
+        commit = groups.commit
+
+        def heard(who: Committer, offsets: Any, **options: Any) -> int:
+            code = commit(who, offsets, **options)
+            if code == 0:
+                name = who.member_id.split("-")[0]
+                lives = [w.life for w in self.workers if w.life and w.life.name == name]
+                self.truth.commit(lives[0] if lives else None, who.member_id, offsets)
+            return code
+
+        groups.commit = heard  # type: ignore[method-assign]
+
+    def _unhandled(self, loop: Any, context: dict[str, Any]) -> None:
+        exception = context.get("exception")
+        said = f"{context.get('message')} {exception!r}"
+        if isinstance(exception, Violation):
+            said = f"harness: {said}"
+        self.unhandled.append(said)
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._plain.append(task)
+        return task
+
+
