@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
 import os
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 
 from tests.simulation.scenario import GUARANTEES, Scenario
+from tests.simulation.pool import outcomes
 from tests.simulation.world import Outcome, simulate
 
 STOP_AFTER = 5  # failures
@@ -56,9 +57,8 @@ def _many(options: argparse.Namespace) -> int:
     done, failed = 0, []
     totals: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    work = [(seed, options.guarantee) for seed in seeds]
-    with multiprocessing.get_context("spawn").Pool(options.jobs, _quiet) as pool:
-        for outcome in pool.imap_unordered(_run, work, chunksize=2):
+    with closing(outcomes(seeds, options.guarantee, options.jobs)) as coming:
+        for outcome in coming:
             done += 1
             totals["events"] += outcome.events
             totals["repeated"] += outcome.repeated
@@ -96,16 +96,6 @@ def _progress(done: int, count: int, failed: int, seconds: float) -> None:
 def _again(seed: int, guarantee: str) -> str:
     more = "" if guarantee == GUARANTEES[0] else f" GUARANTEE={guarantee}"
     return f"make simulate SEED={seed}{more}"
-
-
-def _quiet() -> None:
-    logging.disable()
-
-
-def _run(work: tuple[int, str]) -> Outcome:
-    outcome = simulate(*work)
-    outcome.trace = []
-    return outcome
 
 
 def _said(outcome: Outcome) -> str:

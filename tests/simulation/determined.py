@@ -17,7 +17,9 @@ from typing import Any
 from unittest import mock
 
 import faustc.broker.fetch_sessions
+import faustc.client.accumulator
 import faustc.client.partitioner
+import faustc.client.producer
 import faustc.clock
 import faustc.engine.inbox
 import faustc.engine.shard
@@ -79,6 +81,8 @@ def _seeded(seed: int, clock: VirtualTime) -> Iterator[None]:
             (faustc.engine.shard, "time", virtual),
             (faustc.undecodable, "time", virtual),
             (faustc.client.partitioner, "random", dice),
+            (faustc.client.producer, "time", lambda: WALL_S + monotonic()),
+            (faustc.client.accumulator, "time", lambda: WALL_S + monotonic()),
             (faustc.broker.fetch_sessions, "secrets", tokens),
             (uuid, "uuid4", lambda: uuid.UUID(int=ids.getrandbits(128), version=4)),
         ):

@@ -5,6 +5,7 @@ Each check names the invariant of the guarantees that it is for. The first that 
 
 from __future__ import annotations
 
+import asyncio
 import bisect
 import json
 from collections import Counter
@@ -145,9 +146,11 @@ class Truth:
         (self.given_up if failed else self.finished)[place] += 1
 
     def attempt(self, life: Life) -> str:
-        """Return a name for one send."""
+        """Return a name for one send: who sends, and which of its sends it is."""
         self._attempts += 1
-        return f"{life.name}:{self._attempts}"
+        task = asyncio.current_task()
+        assert task is not None
+        return f"{life.name} {task.get_name()}:{self._attempts}"
 
     # -- logs
 
@@ -309,7 +312,7 @@ class Truth:
             if attempt in seen:
                 self.fail("I1", f"{attempt} is at {seen[attempt].offset} and at {message.offset}")
             seen[attempt] = message
-            life, number = attempt.split(":")
+            life, _, number = attempt.rpartition(":")
             if last.get((life, message.tp), -1) > int(number):
                 self.fail("I1", f"{attempt} is behind {last[life, message.tp]} in {message.tp}")
             last[life, message.tp] = int(number)
