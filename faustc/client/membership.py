@@ -253,7 +253,7 @@ class Membership:
             joined.member_id,
             joined.protocol,
             await self._share_out(joined),
-            timeout_s=self._terms.patience_ms / 1000 + 5,
+            timeout_s=self._terms.request_timeout_ms / 1000,
         )
         if self._standing.left(State.SYNCING):
             return
@@ -285,7 +285,7 @@ class Membership:
                     session_timeout_ms=self._terms.session_timeout_ms,
                     rebalance_timeout_ms=self._terms.patience_ms,
                     reason=self._reason,
-                    timeout_s=self._terms.patience_ms / 1000 + 5,
+                    timeout_s=self._terms.request_timeout_ms / 1000,
                 )
             except MemberIdRequired as exc:
                 if self.member_id:

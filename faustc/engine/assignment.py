@@ -217,8 +217,7 @@ class Assignment:
                 inbox = reader.inbox(tp)
                 if inbox is None or inbox.closed or len(inbox):
                     continue
-                if inbox.ledger.position >= 0:
-                    inbox.ledger.reach(offset)
+                inbox.ledger.reach(offset)
 
     def committable(
         self, partitions: Collection[TopicPartition] | None = None

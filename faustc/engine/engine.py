@@ -471,12 +471,20 @@ class Engine(Listener):
         return await self.checkpoint.commit(partitions)
 
     async def _reach(self) -> None:
-        """Tell the ledgers how far fetching got, of partitions where it has begun."""
+        """Tell the ledgers how far fetching got, of partitions where that is known."""
         if self.consumer is None:
             return
-        begun = self.assignment.committable().keys() & set(self.consumer.assignment())
-        # A position that is known is told without waiting.
-        self.assignment.reach({tp: await self.consumer.position(tp) for tp in begun})
+        ours = set(self.consumer.assignment())
+        known = getattr(self.consumer, "known_position", None)
+        if known is not None:
+            # Of those that had no event yet, too: there may be nothing but control records left.
+            found = {tp: known(tp) for tp in ours}
+            positions = {tp: position for tp, position in found.items() if position is not None}
+        else:
+            begun = self.assignment.committable().keys() & ours
+            # A position that is known is told without waiting.
+            positions = {tp: await self.consumer.position(tp) for tp in begun}
+        self.assignment.reach(positions)
 
     async def _watch(self) -> None:
         """Keep the lag up to date, and what the counters know of the last second."""

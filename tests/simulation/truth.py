@@ -176,14 +176,21 @@ class Truth:
             if number == partition and (value := values[-1][1]) is not None
         }
 
-    def replayed_until(self, partition: int, position: int) -> dict[bytes, bytes]:
-        """Return what a changelog comes to before a position."""
-        found = {}
+    def may_hold(self, partition: int, data: Mapping[bytes, bytes], position: int) -> str:
+        """Say what a store at a position must not hold; empty if all is right (I7).
+
+        After a crash values may be newer than the position, never older.
+        """
         for (number, key), values in self._values.items():
-            before = [value for offset, value in values if offset < position]
-            if number == partition and before and before[-1] is not None:
-                found[key] = before[-1]
-        return found
+            if number == partition:
+                at = bisect.bisect_left(values, position, key=lambda one: one[0])
+                right = [value for _, value in values[max(at - 1, 0) :]]
+                if at == 0:
+                    right.append(None)
+                if data.get(key) not in right:
+                    return f"{key!r} is {data.get(key)!r}, right are {right[:3]}"
+        known = {key for number, key in self._values if number == partition}
+        return f"{data.keys() - known} are unknown" if data.keys() - known else ""
 
     def counted(self, partition: int, key: str) -> int:
         """Return the count of a key, as the changelog has it."""

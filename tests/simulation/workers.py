@@ -9,6 +9,7 @@ from typing import Any
 
 import faustc
 from faustc.engine.engine import Engine
+from faustc.exceptions import FaustError
 from faustc.testing.faults import Faults
 from faustc.testing.memory import MemoryBroker, MemoryTransport
 from tests.simulation.disk import Disk
@@ -80,7 +81,7 @@ class Worker:
         try:
             await app.start()
             await app.wait_until_stopped()
-        except faustc.FaustError as exc:
+        except FaustError as exc:
             self._truth.note(f"{life.name} did not start: {exc!r}")
         await app.stop()
         self._truth.died(life)
@@ -89,7 +90,7 @@ class Worker:
         if reason is not None:
             self.exits.append(f"{life.name}: {reason!r}")
             self.ended_at = asyncio.get_running_loop().time()
-            if not isinstance(reason, faustc.FaustError):
+            if not isinstance(reason, FaustError):
                 self._truth.fail("I11", f"{life.name} ended by {reason!r}")
 
     def restart_if_it_ended(self) -> None:
