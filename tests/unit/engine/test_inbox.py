@@ -232,6 +232,28 @@ async def test_control_records_at_the_end_are_passed_only_when_the_inbox_is_empt
     assert assignment.committable() == {A0: 6}
 
 
+async def test_what_is_fetched_before_the_tables_of_a_partition_are_whole_is_kept() -> None:
+    reader = Reader("r", ["a"])
+    assignment = make(reader)
+    # Given: a partition that was lost and is ours again, while a fetch for it was under way
+    assignment.open([A0])
+    assignment.close([A0])
+    assignment.expect([A0])
+    # When the fetch brings what the consumer will not bring again
+    assignment.put(A0, [Batch(0, 2)])
+    assert reader.poll() is None
+    assignment.open([A0])
+    # Then it is read
+    assert [offsets for _, offsets in await take_all(reader, 1)] == [[0, 1]]
+    # When it is lost before it is opened, it is somebody else's
+    assignment.close([A0])
+    assignment.expect([A0])
+    assignment.put(A0, [Batch(2, 2)])
+    assignment.close([A0])
+    assignment.open([A0])
+    assert reader.poll() is None
+
+
 async def test_what_is_given_back_comes_again_before_what_was_given_back_earlier() -> None:
     reader = Reader("one", ["a"])
     assignment = make(reader)
