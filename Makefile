@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard faustc/_native/*.pyx faustc/_native/*.pxd faustc/_native/*.[h] faustc/_native/crc32c.c)
 
-.PHONY: help demo demo-kafka test chaos wire-faults hostile soak test-wire-3.9 features settings asan lint format types bench build clean check-python check-kafka
+.PHONY: help demo demo-kafka test simulate chaos wire-faults hostile soak test-wire-3.9 features settings asan lint format types bench build clean check-python check-kafka
 help:           ## list the commands
 	@grep -E '^[a-z.0-9-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
@@ -49,6 +49,10 @@ chaos: build check-kafka  ## kill workers and brokers: make chaos PLAN=kills SEE
 
 test-wire-3.9: build  ## run the tests of the client on Kafka 3.9
 	FAUSTC_TEST_KAFKA_VERSION=3.9.1 $(BIN)/python -m pytest -q tests/kafka -k "not word_count"
+
+simulate: build  ## simulate whole workers under faults: make simulate SEEDS=10000, or one: SEED=123
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) \
+	    $(if $(GUARANTEE),--guarantee $(GUARANTEE)) $(ARGS)
 
 features: build ## take each of Faust's features away: its test must fail; then write docs/features.md
 	$(BIN)/python -m tests.compat.features check

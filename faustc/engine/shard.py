@@ -134,8 +134,13 @@ class Shard:
         self._landed_at = None
         return self._sending
 
-    def landed(self, position: int) -> None:
-        """Note that all that was sent is in the changelog, before this position."""
+    def landed(self, position: int, first: int | None = None) -> None:
+        """Note that all that was sent is in the changelog, before this position.
+
+        first: where it begins, if nothing of others is within; None where others cannot
+        have written. Behind a gap the store stays at its position: what is in there may be
+        of a worker that has the partition now, and the store would claim to have it.
+        """
         self._sending = {}
         if self.followed:
             # Others write, too: the order is the changelog's, so what we wrote waits until
@@ -144,7 +149,8 @@ class Shard:
             self._let_go_of_flying()
             return
         flown, self.flying = self.flying, {}
-        self.store.write(flown, position)
+        at = self.store.position
+        self.store.write(flown, position if first is None or at is None or first <= at else at)
 
     # -- from the changelog ------------------------------------------------------------
 

@@ -447,12 +447,18 @@ class Tables:
                 )
                 self._in_flight.append((shard, promise))
 
-    def landed(self) -> None:
-        """Write to the stores what was sent, now that the changelogs have it."""
+    def landed(self, *, alone: bool = False) -> None:
+        """Write to the stores what was sent, now that the changelogs have it.
+
+        alone: nobody else can have written to them meanwhile.
+        """
         for shard, promise in self._in_flight:
-            last = promise.result()[-1]
+            runs = promise.result()
             if not shard.closed:
-                shard.landed(last.offset + last.messages)
+                end = runs[-1].offset + runs[-1].messages
+                # With others in between it is as if it began behind a gap.
+                whole = end - runs[0].offset == sum(run.messages for run in runs)
+                shard.landed(end, None if alone else runs[0].offset if whole else end)
         self._in_flight = []
 
 

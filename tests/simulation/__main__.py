@@ -10,8 +10,8 @@ import time
 from collections import Counter
 from contextlib import closing
 
-from tests.simulation.scenario import GUARANTEES, Scenario
 from tests.simulation.pool import outcomes
+from tests.simulation.scenario import GUARANTEES, Scenario
 from tests.simulation.world import Outcome, simulate
 
 STOP_AFTER = 5  # failures

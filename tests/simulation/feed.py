@@ -21,7 +21,15 @@ __all__ = ["TOPIC", "Event", "Feed"]
 
 TOPIC = "in"
 # What an event is, and how often among others.
-SHAPES = {"plain": 60, "slow": 8, "poison": 4, "undecodable": 3, "null": 3, "forget": 4, "keyless": 4}
+SHAPES = {
+    "plain": 60,
+    "slow": 8,
+    "poison": 4,
+    "undecodable": 3,
+    "null": 3,
+    "forget": 4,
+    "keyless": 4,
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,9 @@ class Feed:
     def _put(self) -> None:
         chance = self._chance
         number = chance.randrange(self._scenario.partitions)
-        kind = chance.choices(("plain", "gaps", "empty", "committed", "aborted"), (70, 10, 3, 8, 9))[0]
+        kind = chance.choices(
+            ("plain", "gaps", "empty", "committed", "aborted"), (70, 10, 3, 8, 9)
+        )[0]
         partition = self._broker.partition(TOPIC, number)
         assert partition is not None
         tp, base = partition.tp, partition.log_end

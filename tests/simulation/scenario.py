@@ -107,7 +107,9 @@ class Scenario:
         for number in range(self.workers):
             # Not all from the beginning: some join late.
             late = number > 0 and chance.random() < 0.3
-            acts.append(Act(chance.uniform(1, self.lasts_s * 0.6) if late else 0.0, "start", number))
+            acts.append(
+                Act(chance.uniform(1, self.lasts_s * 0.6) if late else 0.0, "start", number)
+            )
         for _ in range(chance.randint(0, 5)):
             what = chance.choice(("kill", "kill", "stop", "stall", "unreachable"))
             details = {"for_s": round(chance.choice((0.2, 2.0, 8.0, 25.0)), 2)}
