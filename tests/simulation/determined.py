@@ -1,13 +1,14 @@
 """Everything that would differ from run to run, made to follow from one seed.
 
-What is left is the order of sets: of text by PYTHONHASHSEED (`__main__` sets it), of objects by
-their addresses, which nothing can set, so nothing may depend on it.
+That includes the order of sets: of text by PYTHONHASHSEED (`__main__` sets it), and of objects by
+numbers instead of addresses, for those of our classes that are kept in sets.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import random
 import uuid
 from collections.abc import Coroutine, Iterator
@@ -25,13 +26,40 @@ import faustc.engine.inbox
 import faustc.engine.shard
 import faustc.iteration
 import faustc.undecodable
+from faustc.client.connection import BrokerConnection
+from faustc.client.cursors import Cursor
+from faustc.engine.inbox import Reader
 from faustc.testing.virtualtime import VirtualTime
 
-__all__ = ["run"]
+__all__ = ["Task", "run"]
 
 BEGIN_S = 1000.0  # the loop's clock
 WALL_S = 1_700_000_000.0  # the time of day that goes with a loop's clock of 0
 MAX_JUMPED_S = 3600.0
+
+
+class Task(asyncio.Task[Any]):
+    """A task that has a number for its hash."""
+
+    numbers = itertools.count()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._number = next(self.numbers)
+        super().__init__(*args, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class Future(asyncio.Future[Any]):
+    """The same for a future."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._number = next(Task.numbers)
+        super().__init__(*args, **options)
+
+    def __hash__(self) -> int:
+        return self._number
 
 
 def run(seed: int, main: Coroutine[Any, Any, Any]) -> Any:
@@ -39,6 +67,8 @@ def run(seed: int, main: Coroutine[Any, Any, Any]) -> Any:
     gc.collect()
     gc.disable()  # what a collection sets going would come at another moment each time
     loop = asyncio.SelectorEventLoop()
+    Task.numbers = itertools.count()
+    loop.create_future = lambda: Future(loop=loop)  # type: ignore[method-assign]
     try:
         asyncio.set_event_loop(loop)
         loop.time = lambda: BEGIN_S  # type: ignore[method-assign]
@@ -73,7 +103,14 @@ def _seeded(seed: int, clock: VirtualTime) -> Iterator[None]:
     counting = SimpleNamespace(monotonic=monotonic)
     dice = SimpleNamespace(Random=lambda: random.Random(random.random()))
     tokens = SimpleNamespace(randbelow=sessions.randrange)
+    numbers: dict[int, tuple[int, Any]] = {}  # with the object, or another might get its address
+
+    def numbered(one: Any) -> int:
+        return numbers.setdefault(id(one), (len(numbers), one))[0]
+
     with ExitStack() as stack:
+        for kind in (BrokerConnection, Cursor, Reader):
+            stack.enter_context(mock.patch.object(kind, "__hash__", numbered))
         for module, name, instead in (
             (faustc.clock, "time", still),
             (faustc.iteration, "time", counting),

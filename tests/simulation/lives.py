@@ -20,6 +20,7 @@ from faustc._native.framer import Framer
 from faustc.client.dialer import Dialer
 from faustc.client.link import FramesCallback, Link, LostCallback
 from faustc.exceptions import ConnectionLost
+from tests.simulation.determined import Task
 
 __all__ = ["LIFE", "Life", "Traffic", "Wires", "own_tasks"]
 
@@ -104,7 +105,7 @@ def own_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
     def make(loop: Any, work: Any, context: Any = None, **options: Any) -> asyncio.Task[Any]:
         life = LIFE.get() if context is None else context.get(LIFE)
-        task = asyncio.Task(work, loop=loop, context=context, **options)
+        task = Task(work, loop=loop, context=context, **options)
         if life is not None:
             life.tasks.append(task)
             if life.dead:
