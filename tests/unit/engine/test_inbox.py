@@ -238,7 +238,6 @@ async def test_what_is_fetched_before_the_tables_of_a_partition_are_whole_is_kep
     # Given: a partition that was lost and is ours again, while a fetch for it was under way
     assignment.open([A0])
     assignment.close([A0])
-    assignment.expect([A0])
     # When the fetch brings what the consumer will not bring again
     assignment.put(A0, [Batch(0, 2)])
     assert reader.poll() is None
@@ -247,7 +246,6 @@ async def test_what_is_fetched_before_the_tables_of_a_partition_are_whole_is_kep
     assert [offsets for _, offsets in await take_all(reader, 1)] == [[0, 1]]
     # When it is lost before it is opened, it is somebody else's
     assignment.close([A0])
-    assignment.expect([A0])
     assignment.put(A0, [Batch(2, 2)])
     assignment.close([A0])
     assignment.open([A0])
