@@ -122,7 +122,7 @@ cdef int check_distances(const uint8_t *p, int64_t size) except -1:
             while p < end:
                 length += p[0]
                 p += 1
-                if p[-1] != 255:
+                if (p - 1)[0] != 255:
                     break
         if length >= end - p - 1:       # the last sequence has literals alone
             return 0
@@ -133,7 +133,7 @@ cdef int check_distances(const uint8_t *p, int64_t size) except -1:
         if token & 15 == 15:
             while p < end:
                 p += 1
-                if p[-1] != 255:
+                if (p - 1)[0] != 255:
                     break
     return 0
 

@@ -316,10 +316,8 @@ class Producer(Transacting):
         now = time()
         if timestamp_ms is None:
             timestamp_ms = int(now * 1000)
-        # A clock that was put back must not put off the next turn for as long.
-        if not self._turn_began <= now < self._next_turn:
-            self._turn_began = now
-            self._next_turn = now + TURN_S
+        if not self._turn_began <= now < self._next_turn:  # or the clock was put back
+            self._turn_began, self._next_turn = now, now + TURN_S
             await asyncio.sleep(0)
         try:
             lanes = self._topics[topic]

@@ -39,7 +39,6 @@ from faustc.engine.watch import Watch, check_brokers, measure_lag
 from faustc.exceptions import (
     ConsumerNotStarted,
     FaustError,
-    KafkaError,
     ProducerClosed,
 )
 from faustc.types import TopicPartition
@@ -53,8 +52,6 @@ logger = logging.getLogger(__name__)
 MIN_COMMIT_INTERVAL_S = 0.1
 # The last commit of a stop, brokers away or not.
 LAST_COMMIT_S = 15.0
-# How long to try to abort the transactions of one member that is gone.
-ABORT_OF_OTHERS_S = 30.0
 # How long each part is given to close after a crash.
 ABANDON_S = 10.0
 Told = Callable[[frozenset[TopicPartition]], Any]
@@ -297,23 +294,6 @@ class Engine(Listener):
         if units != self.tables.standing_by:
             logger.info("Standby of: %s", listing(standbys) or "nothing")
             self.tables.stand_by(units)
-
-    def _see_to(self, gone: frozenset[str]) -> None:
-        """Abort what members left open that are gone: others wait for that to be over."""
-        self._nursery.spawn(self._abort(gone), "abort transactions of others")
-
-    async def _abort(self, gone: frozenset[str]) -> None:
-        from faustc.client.transaction_asking import abort_transaction_of
-
-        producer = await self.start_producer()
-        for name in sorted(gone):
-            try:
-                await abort_transaction_of(producer.client, name, ABORT_OF_OTHERS_S)
-            except KafkaError as exc:  # its time-out does it, later
-                logger.warning("Transactions of %s are not aborted: %s", name, exc)
-            else:
-                logger.info("What %s left open is aborted", name)
-                self.sharing.tell_aborted(name)
 
     async def _subscribe(self) -> None:
         """Ask for all that the readers want; one matcher stands for several patterns and names."""

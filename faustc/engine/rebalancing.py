@@ -11,18 +11,21 @@ from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.counters import Counters
 from faustc.engine.declare import Declarations
 from faustc.engine.exactly_once import ExactlyOnce
+from faustc.engine.nursery import Nursery
 from faustc.engine.observing import Telling
 from faustc.engine.options import EngineOptions
 from faustc.engine.outbox import Outbox
 from faustc.engine.sharing import Sharing
 from faustc.engine.tables import Tables
-from faustc.exceptions import ConnectionLost, DeliveryFailed, KafkaTimeout
+from faustc.exceptions import ConnectionLost, DeliveryFailed, KafkaError, KafkaTimeout
 from faustc.types import TopicPartition
 
 __all__ = ["Listener"]
 
 logger = logging.getLogger(__name__)
 
+# How long to try to abort the transactions of one member that is gone.
+ABORT_OF_OTHERS_S = 30.0
 # A commit on revoke is tried for so long even if nothing is waited for before it.
 MIN_COMMIT_TIMEOUT_S = 5.0
 
@@ -42,6 +45,7 @@ class Listener:
     stopping: bool
     tables: Tables
     telling: Telling
+    _nursery: Nursery
     _leaving: frozenset[TopicPartition]
     _held_up: frozenset[TopicPartition]
     _on_assigned: Callable[[frozenset[TopicPartition]], Any] | None
@@ -53,6 +57,9 @@ class Listener:
         raise NotImplementedError
 
     def _commit_soon(self) -> None:
+        raise NotImplementedError
+
+    async def start_producer(self) -> Any:
         raise NotImplementedError
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
@@ -118,6 +125,23 @@ class Listener:
         self._forget(partitions)
         if self._on_revoked is not None:
             await self._on_revoked(partitions)
+
+    def _see_to(self, gone: frozenset[str]) -> None:
+        """Abort what members left open that are gone: others wait for that to be over."""
+        self._nursery.spawn(self._abort(gone), "abort transactions of others")
+
+    async def _abort(self, gone: frozenset[str]) -> None:
+        from faustc.client.transaction_asking import abort_transaction_of
+
+        producer = await self.start_producer()
+        for name in sorted(gone):
+            try:
+                await abort_transaction_of(producer.client, name, ABORT_OF_OTHERS_S)
+            except KafkaError as exc:  # its time-out does it, later
+                logger.warning("Transactions of %s are not aborted: %s", name, exc)
+            else:
+                logger.info("What %s left open is aborted", name)
+                self.sharing.tell_aborted(name)
 
     def _let_in(self, partitions: Collection[TopicPartition]) -> None:
         """Open partitions whose tables are whole by now, unless they are about to go."""
