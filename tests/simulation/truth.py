@@ -53,6 +53,7 @@ class Truth:
         self.producers: dict[int, str] = {}  # the lives that producer ids were given to
         #: Partitions of the table that somebody wrote to whose they were no more.
         self.haunted: set[int] = set()
+        self._begun: Counter[tuple[TopicPartition, int]] = Counter()
         self.finished: Counter[tuple[TopicPartition, int]] = Counter()
         self.given_up: Counter[tuple[TopicPartition, int]] = Counter()
         self.owned: dict[tuple[Life, TopicPartition], int] = {}  # from which offset on
@@ -148,6 +149,7 @@ class Truth:
         if event is None:
             self.fail("I3", f"{life.name} was given {place}, which nobody is to see")
         self._in_hand[life, tp, offset] = ledger
+        self._begun[tp, offset] += 1
         return event
 
     def end(self, life: Life, event: Event, failed: bool = False) -> None:
@@ -322,7 +324,7 @@ class Truth:
             if event.counts:
                 assert event.key is not None
                 truth[event.tp.partition, event.key] += 1
-                most[event.tp.partition, event.key] += self.finished[event.tp, event.offset]
+                most[event.tp.partition, event.key] += self._begun[event.tp, event.offset]
         for (partition, key), count in truth.items():
             there = self.counted(partition, key)
             top = count if self.exactly_once else most[partition, key]

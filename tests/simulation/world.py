@@ -16,6 +16,7 @@ from faustc.broker.batches import head_at
 from faustc.broker.groups import Committer
 from faustc.broker.handlers.table import HANDLERS
 from faustc.broker.partition import Partition
+from faustc.broker.transaction_state import State as TransactionState
 from faustc.testing.faults import Faults
 from faustc.testing.memory import MemoryBroker
 from tests.simulation import determined
@@ -290,6 +291,23 @@ class World:
                 truth.commit(self._life(name), who.member_id, offsets)
             return code
 
+        held: dict[int, list[tuple[Committer, Any]]] = {}
+        hold, carry_out = groups.hold, transactions._carry_out
+
+        def kept(who: Committer, producer_id: int, offsets: Any) -> int:
+            code = hold(who, producer_id, offsets)
+            if code == 0:
+                held.setdefault(producer_id, []).append((who, offsets))
+            return code
+
+        def carried_out(transaction: Any) -> None:
+            commits = transaction.state is TransactionState.PREPARE_COMMIT
+            carry_out(transaction)
+            for who, offsets in held.pop(transaction.producer_id, []):
+                if commits:
+                    name = who.member_id.split("-")[0]
+                    truth.commit(self._life(name), who.member_id, offsets)
+
         def appended(partition: Partition, records: bytes, now_ms: int) -> None:
             append(partition, records, now_ms)
             truth.appended(partition.tp, head_at(records).producer_id)
@@ -298,6 +316,8 @@ class World:
             mock.patch.dict(HANDLERS, {INIT_PRODUCER_ID: asked}),
             mock.patch.object(Partition, "_append", appended),
             mock.patch.object(groups, "commit", committed),
+            mock.patch.object(groups, "hold", kept),
+            mock.patch.object(transactions, "_carry_out", carried_out),
             mock.patch.object(transactions, "init_producer", initiated),
         ):
             yield
