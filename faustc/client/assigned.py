@@ -56,10 +56,11 @@ class Assigned:
 
     async def rewind(
         self, partitions: Collection[TopicPartition], otherwise: Mapping[TopicPartition, int]
-    ) -> None:
+    ) -> Mapping[TopicPartition, OffsetAndMetadata | None]:
         """Go on from the committed offsets, where there is none from those in `otherwise`.
 
-        Waits for transactions that are about to commit some. Raises KafkaTimeout, BrokerError.
+        Return what is committed. Waits for transactions that are about to commit some. Raises
+        KafkaTimeout, BrokerError.
         """
         found = await self._look_up(partitions)
         for tp in partitions:
@@ -67,6 +68,13 @@ class Assigned:
             offset = otherwise.get(tp) if committed is None else committed.offset
             if offset is not None and tp in self._fetcher.cursors:
                 self.seek(tp, offset)
+        return found
+
+    async def committed_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, OffsetAndMetadata | None]:
+        """Return what the group has committed for partitions, with what was written down."""
+        return await self._look_up(partitions)
 
     async def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next message to be handed out, waiting till it is known."""

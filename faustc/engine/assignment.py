@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from faustc.engine.beyond import Beyond, done_beyond, encode
 from faustc.engine.inbox import BatchOfMessages, Reader, SharedBatch
 from faustc.engine.ledger import Ledger
 from faustc.types import NamePattern, TopicPartition
@@ -60,6 +61,8 @@ class Assignment:
         #: Where reading began, of partitions that are ours, as far as something came; None
         #: as long as nobody wants to go back there.
         self.begun_at: dict[TopicPartition, int] | None = None
+        #: What was done beyond the committed offsets when partitions came, or came back.
+        self.beyond: dict[TopicPartition, Beyond] = {}
 
     @property
     def partitions(self) -> frozenset[TopicPartition]:
@@ -137,8 +140,11 @@ class Assignment:
             self._open.add(tp)
             if self._by_pattern:
                 self._match(tp.topic)
+            beyond = self.beyond.get(tp)
             for reader in self._readers.get(tp.topic, ()):
-                reader.open(tp)
+                inbox = reader.open(tp)
+                if beyond is not None:
+                    inbox.done = beyond.of(reader.name)
             self.put(tp, self._early.pop(tp, ()))
         self._on_take(0)
 
@@ -233,6 +239,37 @@ class Assignment:
             if positions and min(positions) >= 0:
                 offsets[tp] = min(positions)
         return offsets
+
+    def done_by_some(self) -> dict[TopicPartition, int]:
+        """Return what `committable` does, also where only some readers have begun.
+
+        The others are where reading began, and what the first ones did is beyond that.
+        """
+        offsets = {}
+        for tp in self._open | self._stopped:
+            positions = [
+                inbox.ledger.position
+                for reader in self._readers.get(tp.topic, ())
+                if reader.tracked and (inbox := reader.inbox(tp)) is not None
+            ]
+            if positions and max(positions) >= 0:
+                floor = (self.begun_at or {}).get(tp, -1)
+                offsets[tp] = min(one if one >= 0 else floor for one in positions)
+        return {tp: offset for tp, offset in offsets.items() if offset >= 0}
+
+    def told_with(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, str]:
+        """Return what is to be written down with offsets that are committed; see `beyond`."""
+        return {
+            tp: encode(
+                offset,
+                {
+                    reader.name: done_beyond(inbox.ledger, list(inbox.done), offset)
+                    for reader in self._readers.get(tp.topic, ())
+                    if reader.tracked and (inbox := reader.inbox(tp)) is not None
+                },
+            )
+            for tp, offset in offsets.items()
+        }
 
     def outstanding(self, partitions: Collection[TopicPartition] | None = None) -> int:
         """Return how many events were handed out and are not acknowledged."""

@@ -87,6 +87,9 @@ class Engine(Listener):
         self.transacts = False
         self._leaving: frozenset[TopicPartition] = frozenset()
         self._held_up: frozenset[TopicPartition] = frozenset()  # while they are undone
+        # Until the group has said how far they are; and those of them that wait for nothing else.
+        self._unknown: frozenset[TopicPartition] = frozenset()
+        self._waiting: frozenset[TopicPartition] = frozenset()
         self.name = name
         self.transport = transport
         # Brokers of the same cluster may be reached by other addresses to send to.

@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from faustc.client import codes
+from faustc.engine.beyond import MAX_CHARS
 from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.gate import Gate
 from faustc.exceptions import (
@@ -75,6 +76,8 @@ class ExactlyOnce(Checkpoint):
         self._undo = undo
         self._doomed: str | None = None
         self._ending: dict[TopicPartition, int] = {}  # what the commit in doubt has
+        # What was written down with the offsets that were committed last.
+        self._told: dict[TopicPartition, str] = {}
         self._pause_s = PAUSE_MIN_S
 
     def doom(self, why: str) -> None:
@@ -153,7 +156,7 @@ class ExactlyOnce(Checkpoint):
             self._landed(self._ending)
 
     async def _commit(self, partitions: Collection[TopicPartition] | None) -> bool:
-        offsets = self._new_positions(None)
+        offsets, told = self._positions()
         tables = self._tables if self._tables is not None and self._tables.pending else None
         if not offsets and tables is None and not self.producer.dirty:
             return True
@@ -165,17 +168,41 @@ class ExactlyOnce(Checkpoint):
         await self._flush()
         if offsets:
             await self.producer.send_offsets(
-                {tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()},
+                {tp: OffsetAndMetadata(offset, told[tp]) for tp, offset in offsets.items()},
                 self._consumer.claim(offsets),
                 OFFSETS_S,
             )
         if self._doomed is not None:  # partitions went meanwhile
             raise TransactionAborted(self._doomed)
         self._ending = offsets
+        self._told.update(told)
         await self.producer.commit()
         self._landed(offsets)
         self._sensors.on_commit_completed(self._consumer, started)
         return True
+
+    def _positions(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, str]]:
+        """Return what there is to commit, and what is to be written down with it."""
+        positions = self._assignment.done_by_some()
+        told = self._assignment.told_with(positions)
+        offsets = self._taken = {
+            tp: offset
+            for tp, offset in positions.items()
+            if offset > self._committed.get(tp, 0)
+            or (offset == self._committed.get(tp, 0) and told[tp] != self._told.get(tp, ""))
+        }
+        for tp in offsets:
+            if len(told[tp]) > MAX_CHARS:
+                raise TransactionAborted(
+                    f"too many events of {tp.topic}/{tp.partition} are done beyond one that is not"
+                )
+        return offsets, {tp: told[tp] for tp in offsets}
+
+    def forget(self, partitions: Collection[TopicPartition]) -> None:
+        """Forget what was committed for partitions that are no longer ours."""
+        super().forget(partitions)
+        for tp in partitions:
+            self._told.pop(tp, None)
 
     def _landed(self, offsets: dict[TopicPartition, int]) -> None:
         if self._tables is not None:

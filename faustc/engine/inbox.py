@@ -115,6 +115,7 @@ class Inbox:
         "_batches",
         "closed",
         "count",
+        "done",
         "ledger",
         "max_bytes",
         "max_messages",
@@ -132,6 +133,8 @@ class Inbox:
         self.size_bytes = 0
         self.count = 0
         self.ledger = Ledger()
+        #: Runs of offsets that this reader was done with before: they are not handed out.
+        self.done: Sequence[tuple[int, int]] = ()
         self._batches: deque[SharedBatch] = deque()
 
     def __len__(self) -> int:
@@ -163,6 +166,8 @@ class Inbox:
         """
         messages = self._batches[0].messages()
         batch = self._remove_head()
+        if self.done and messages:
+            messages = _without(messages, self.done)
         self.ledger.hand_out(_offsets(messages), batch.next_offset)
         self.ledger.note(messages)
         return Portion(self.tp, messages, self.ledger)
@@ -182,6 +187,15 @@ class Inbox:
         """Drop what waits; it was never handed out."""
         self._batches.clear()
         self.size_bytes = self.count = 0
+
+
+def _without(messages: list[Any], done: Sequence[tuple[int, int]]) -> list[Any]:
+    """Leave out the messages whose offsets are in one of these runs."""
+    first, last = messages[0].offset, messages[-1].offset
+    near = [run for run in done if run[0] <= last and run[1] > first]
+    if not near:
+        return messages
+    return [m for m in messages if not any(a <= m.offset < end for a, end in near)]
 
 
 def _offsets(messages: Sequence[Any]) -> Sequence[int]:

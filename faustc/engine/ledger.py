@@ -21,7 +21,17 @@ class Ledger:
     acknowledgements, so a late one cannot reach the next owner's commits.
     """
 
-    __slots__ = ("_after", "_early", "_next", "_run_end", "_runs", "_top", "closed")
+    __slots__ = (
+        "_after",
+        "_cut",
+        "_early",
+        "_kept",
+        "_next",
+        "_run_end",
+        "_runs",
+        "_top",
+        "closed",
+    )
 
     def __init__(self) -> None:
         self.closed = False
@@ -31,6 +41,8 @@ class Ledger:
         self._runs: deque[tuple[int, int, int]] = deque()  # (first, end, after) of later runs
         self._early: set[int] = set()  # acknowledged, above _next
         self._top = -1  # one past the highest offset handed out
+        self._cut = -1  # where it was cut lowest; what is acknowledged from there on is
+        self._kept: set[int] = set()  # done, though the position never gets there
 
     @property
     def position(self) -> int:
@@ -42,6 +54,11 @@ class Ledger:
         """How many offsets were handed out and are not acknowledged."""
         waiting = sum(end - first for first, end, _ in self._runs)
         return waiting + max(0, self._run_end - self._next) - len(self._early)
+
+    @property
+    def done_beyond(self) -> list[int]:
+        """The offsets above the position that were acknowledged, rising."""
+        return sorted(self._early | self._kept)
 
     def hand_out(self, offsets: Sequence[int], next_offset: int) -> None:
         """Note that a reader was given these rising offsets of one batch.
@@ -105,6 +122,8 @@ class Ledger:
             if self._early or offset + 1 == self._run_end:
                 self._settle()
             return True
+        if offset >= self._top >= 0 and 0 <= self._cut <= offset:
+            self._kept.add(offset)
         if offset < self._next or offset >= self._top or offset in self._early:
             return False
         self._early.add(offset)
@@ -137,6 +156,8 @@ class Ledger:
             first, end, _ = self._runs[-1]
             self._runs[-1] = (first, end, end)
         self._top = min(self._top, offset)
+        self._cut = offset if self._cut < 0 else min(self._cut, offset)
+        self._kept |= {early for early in self._early if early >= offset}
         self._early = {early for early in self._early if early < offset}
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from faustc.engine.assignment import Assignment, listing
+from faustc.engine.beyond import Beyond
 from faustc.engine.checkpoint import Checkpoint
 from faustc.engine.counters import Counters
 from faustc.engine.declare import Declarations
@@ -48,6 +49,8 @@ class Listener:
     _nursery: Nursery
     _leaving: frozenset[TopicPartition]
     _held_up: frozenset[TopicPartition]
+    _unknown: frozenset[TopicPartition]
+    _waiting: frozenset[TopicPartition]
     _on_assigned: Callable[[frozenset[TopicPartition]], Any] | None
     _on_revoked: Callable[[frozenset[TopicPartition]], Any] | None
     _on_rebalance: Callable[[], None]
@@ -75,7 +78,8 @@ class Listener:
             fresh = [tp for tp in young if committed[tp] is None]
             if fresh:
                 await self.consumer.seek_to_beginning(*fresh)
-        self.assignment.open(await self.tables.assigned(partitions))
+        self._look_up(partitions)
+        self._let_in(await self.tables.assigned(partitions))
         self.sharing.assigned(partitions)
         self.rebalancing = False
         self.counters.rebalances_total += 1
@@ -143,9 +147,31 @@ class Listener:
                 logger.info("What %s left open is aborted", name)
                 self.sharing.tell_aborted(name)
 
+    def _look_up(self, partitions: frozenset[TopicPartition]) -> None:
+        """Find out what others did beyond the offsets that they committed, before reading."""
+        if isinstance(self.checkpoint, ExactlyOnce):
+            self._unknown |= partitions
+            self._nursery.spawn(self._find_out(partitions), "committed offsets")
+
+    async def _find_out(self, partitions: frozenset[TopicPartition]) -> None:
+        while wanted := partitions & self._unknown:
+            try:
+                found = await self.consumer.committed_offsets(wanted)
+            except (KafkaTimeout, ConnectionLost) as exc:
+                logger.warning("The committed offsets are not known yet, asking again: %s", exc)
+                continue
+            known = wanted & self._unknown  # some may have gone meanwhile
+            self.assignment.beyond.update((tp, Beyond(found.get(tp))) for tp in known)
+            self._unknown -= known
+            ready, self._waiting = self._waiting & known, self._waiting - known
+            self._let_in(ready)
+
     def _let_in(self, partitions: Collection[TopicPartition]) -> None:
         """Open partitions whose tables are whole by now, unless they are about to go."""
         back = frozenset(partitions) - self._leaving
+        # What was done beyond the committed offset has to be known first.
+        self._waiting |= back & self._unknown
+        back -= self._unknown
         if held := back & self._held_up & frozenset(self.consumer.assignment()):
             self.consumer.resume(*held)
         self._held_up -= back
@@ -168,7 +194,8 @@ class Listener:
         while self.consumer is not None:
             ours = ours & frozenset(self.consumer.assignment())
             try:
-                await self.consumer.rewind(ours, self.assignment.begun_at or {})
+                found = await self.consumer.rewind(ours, self.assignment.begun_at or {})
+                self.assignment.beyond.update((tp, Beyond(one)) for tp, one in found.items())
                 break
             except (KafkaTimeout, ConnectionLost) as exc:
                 logger.warning("The committed offsets are not known yet, asking again: %s", exc)
@@ -177,7 +204,10 @@ class Listener:
     def _forget(self, partitions: frozenset[TopicPartition]) -> None:
         for tp in partitions:
             (self.assignment.begun_at or {}).pop(tp, None)
+            self.assignment.beyond.pop(tp, None)
         self._held_up -= partitions
+        self._unknown -= partitions
+        self._waiting -= partitions
         self.assignment.close(partitions)
         self.tables.revoked(partitions, stay=not self.stopping)
         self.sharing.tell_held(self.tables.held())

@@ -235,3 +235,40 @@ async def test_what_a_dead_worker_left_open_is_aborted_by_the_leader(
         await tests[0].advance(60)
         await tests[0].settled()
         check(broker, 40)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_agents_of_one_topic_that_are_not_as_far(concurrency: int) -> None:
+    """What the fast one, or the other actors, did beyond the offset is not done again."""
+
+    def make() -> Any:
+        app: Any = faust.App("two", broker="kafka://ignored", processing_guarantee="exactly_once")
+        app.words = app.topic(WORDS, key_type=str, value_type=int, partitions=2)
+        out = app.topic(OUT, key_type=str, value_type=int, partitions=2)
+
+        @app.agent(app.words, concurrency=concurrency)
+        async def fast(stream: Any) -> None:
+            async for event in stream.events():
+                await out.send(key=f"fast-{event.value}", value=1)
+
+        @app.agent(app.words, concurrency=concurrency)
+        async def slow(stream: Any) -> None:
+            async for event in stream.events():
+                await asyncio.sleep(0.9 if event.value % 10 == 0 else 0.05)
+                await out.send(key=f"slow-{event.value}", value=1)
+
+        return app
+
+    async with MemoryBroker() as broker:
+        for round_ in range(5):
+            app = make()
+            async with app.test_context(broker=broker) as test:
+                await feed(broker, range(round_ * 30, round_ * 30 + 30))
+                await test.advance(1.3 + round_ * 0.4)
+                await test.kill()
+        app = make()
+        async with app.test_context(broker=broker) as test:
+            await test.settled()
+        assert counted(broker) == {
+            f"{which}-{n}": [1] for n in range(150) for which in ("fast", "slow")
+        }
