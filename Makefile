@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard faustc/_native/*.pyx faustc/_native/*.pxd faustc/_native/*.[h] faustc/_native/crc32c.c)
 
-.PHONY: help demo demo-kafka test simulate chaos wire-faults hostile soak test-wire-3.9 features settings asan lint format types bench build clean check-python check-kafka
+.PHONY: help demo demo-kafka test simulate chaos wire-faults hostile soak test-wire-3.9 features settings asan asan-hostile lint format types bench build clean check-python check-kafka
 help:           ## list the commands
 	@grep -E '^[a-z.0-9-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
@@ -82,7 +82,10 @@ soak: build check-kafka  ## a worker whose connections are cut every second: mak
 	$(BIN)/python -m tests.wire_faults.soak --minutes $(MINUTES)
 
 asan: $(VENV)/.ready  ## run the native tests under AddressSanitizer and UBSan
-	bash tests/asan.sh
+	env -u MUTANTS bash tests/asan.sh
+
+asan-hostile: $(VENV)/.ready  ## the mutants of make hostile under the same
+	MUTANTS=$(MUTANTS) bash tests/asan.sh
 
 lint: build     ## ruff, cython-lint, the layers
 	$(BIN)/ruff check .

@@ -249,7 +249,7 @@ async def test_debug_warns_of_itself(make_app: MakeApp, caplog: pytest.LogCaptur
 def test_exactly_once_has_a_transaction_ten_times_a_second(make_app: MakeApp) -> None:
     assert make_app().conf.processing_guarantee is faustc.types.ProcessingGuarantee.AT_LEAST_ONCE
     once, slow = (
-        engine_options(make_app(name, processing_guarantee="exactly_once", **options).conf)
+        engine_options(faustc.App(name, processing_guarantee="exactly_once", **options).conf)
         for name, options in (("b", {}), ("c", {"commit_interval": 1.5}))
     )
     assert once.exactly_once
