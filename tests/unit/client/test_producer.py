@@ -404,7 +404,7 @@ async def test_a_silent_broker_ends_in_a_timeout_and_later_messages_get_through(
 
 async def test_a_full_buffer_makes_send_wait_and_never_grows(server: WireServer) -> None:
     broker = ProduceBroker(server)
-    options = {"buffer_memory": 50_000, "max_batch_size": 5_000, "max_block_ms": 150}
+    options = {"buffer_memory": 50_000, "max_batch_size": 5_000, "max_block_ms": 1000}
     async with producing(server, **options) as producer:
         await producer.send_and_wait(TOPIC, b"0")
         broker.fate = lambda: "stay silent"
