@@ -15,7 +15,10 @@ from tests.kafka_cluster import KafkaUnavailable
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize(("guarantee", "store", "seed"), [("at_least_once", "rocksdb://", 1)])
+@pytest.mark.parametrize(
+    ("guarantee", "store", "seed"),
+    [("at_least_once", "rocksdb://", 1), ("exactly_once", "memory://", 2)],
+)
 def test_nothing_is_lost_while_workers_and_brokers_die(
     guarantee: str, store: str, seed: int, tmp_path: Path
 ) -> None:
