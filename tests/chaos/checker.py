@@ -13,11 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["Evidence", "Fault", "Figures", "Input", "Output", "Sent", "check"]
+__all__ = ["SOMEWHERE", "Evidence", "Fault", "Figures", "Input", "Output", "Sent", "check"]
+
+
+#: The offset of what is acknowledged without one.
+SOMEWHERE = -2
 
 
 class Sent(NamedTuple):
-    """A record of the ledger; partition and offset are those of its acknowledgement, if any."""
+    """A record of the ledger; partition and offset are those of its acknowledgement.
+
+    The offset is -1 without one, and SOMEWHERE where it did not say.
+    """
 
     key: str
     n: int
@@ -125,7 +132,11 @@ def check(evidence: Evidence) -> Figures:
     """Compare what came out with what went in."""
     figures = Figures(records=len(evidence.ledger))
     events = {(record.partition, record.offset): record for record in evidence.inputs}
+    written = {(record.key, record.n) for record in evidence.inputs}
     for sent in evidence.ledger:
+        if sent.offset == SOMEWHERE:
+            figures.input_missing += (sent.key, sent.n) not in written
+            continue
         if sent.offset < 0:
             figures.unacknowledged += 1
             continue

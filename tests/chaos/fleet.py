@@ -48,21 +48,22 @@ class Fleet:
         #: With when it was told to end, and after what pause it is to be started again.
         self._ending: dict[str, tuple[Process, float, float | None]] = {}
         self._due: dict[str, float] = {}
-        self._ready: set[Process] = set()
+        self._works_since: dict[Process, float] = {}
 
     @property
     def running(self) -> list[str]:
         """The workers that run and were not told to end."""
         return sorted(self._running)
 
-    def ready(self, worker: str) -> bool:
-        """Say whether a worker runs, and has told that it does its work."""
+    def works(self, worker: str) -> float:
+        """Say for how many seconds a worker has had partitions, its tables whole."""
         process = self._running.get(worker)
         if process is None or worker in self.stopped:
-            return False
-        if process not in self._ready and "Worker ready" in process.output():
-            self._ready.add(process)
-        return process in self._ready
+            return 0.0
+        now = time.monotonic()
+        if process not in self._works_since and "Tables are whole" in process.output():
+            self._works_since[process] = now
+        return now - self._works_since.get(process, now)
 
     def process(self, worker: str) -> Process:
         return self._running[worker]

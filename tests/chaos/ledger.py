@@ -11,7 +11,7 @@ from typing import Any
 
 import confluent_kafka
 
-from tests.chaos.checker import Sent
+from tests.chaos.checker import SOMEWHERE, Sent
 
 __all__ = ["LedgerProducer", "keys_of"]
 
@@ -83,7 +83,10 @@ class LedgerProducer:
                 self.failed.append(str(error))
                 return
             self.acknowledged += 1
-            self._entries[index] = Sent(key, number, message.partition(), message.offset())
+            offset = message.offset()
+            # A batch that was sent again and had been written: where, is not told any more.
+            place = SOMEWHERE if offset is None or offset < 0 else offset
+            self._entries[index] = Sent(key, number, message.partition(), place)
 
         value = f'{{"key": "{key}", "n": {number}}}'
         while True:

@@ -14,15 +14,16 @@ WIRE = ("cut", "delay", "truncate", "corrupt", "block")
 WORKER_KINDS = ("kill", "term", "stop")
 BROKER_KINDS = ("broker-kill", "broker-roll")
 
-#: The share of workers' ends that may come before the worker is ready.
+STOPPED_S = 15.0
+#: The share of workers' ends that may come before the worker works.
 EARLY = 0.2
 
 
 class Act(NamedTuple):
     """One fault: when, what, to which worker or broker; for how long, where it lasts.
 
-    A worker is hit when it is ready, however long that takes on a slow machine, or it would mostly
-    be hit while Python starts; unless it is `early`: then it is hit whatever it does.
+    A worker is hit when it is at work for a while, however long that takes on a slow machine, or
+    it would mostly be hit while Python starts; unless it is `early`: then whatever it does.
     """
 
     at_s: float
@@ -92,7 +93,7 @@ def schedule(plan: Plan, seed: int, *, records: int, brokers: Sequence[int]) -> 
             else:
                 target = turns[number % len(turns)]  # each in turn, so that each has its share
             if kind == "stop":
-                for_s = 15.0
+                for_s = STOPPED_S
             elif kind in WIRE:
                 for_s = chosen.uniform(2.0, 8.0)
             else:

@@ -220,7 +220,7 @@ class _Run:
         """Do one thing; False if it has to wait."""
         if act.kind in WORKER_KINDS:
             running = [name for name in self.fleet.running if name not in self.fleet.stopped]
-            able = [name for name in running if act.early or self.fleet.ready(name)]
+            able = [name for name in running if act.early or self.fleet.works(name) > act.for_s]
             if not able:
                 return False
             worker = str(act.target) if str(act.target) in able else able[0]

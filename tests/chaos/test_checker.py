@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.checker import Evidence, Fault, Input, Output, Sent, check
+from tests.chaos.checker import SOMEWHERE, Evidence, Fault, Input, Output, Sent, check
 
 KEYS = ("a", "b")
 EACH = 5
@@ -138,9 +138,11 @@ def test_an_acknowledged_record_that_is_not_there_is_the_brokers_doing() -> None
     evidence = good()
     evidence.ledger.append(Sent("a", 6, 0, 10))
     evidence.ledger.append(Sent("a", 7))
+    evidence.ledger.append(Sent("a", 1, 0, SOMEWHERE))
+    evidence.ledger.append(Sent("a", 8, 0, SOMEWHERE))
     figures = check(evidence)
-    assert (figures.input_missing, figures.unacknowledged) == (1, 1)
-    assert figures.wrong("at_least_once") == {"input_missing": 1}
+    assert (figures.input_missing, figures.unacknowledged) == (2, 1)
+    assert figures.wrong("at_least_once") == {"input_missing": 2}
 
 
 def test_duplicates_are_due_to_the_end_of_who_wrote_first() -> None:
