@@ -26,7 +26,7 @@ DOUBT_AFTER_S = 5.0
 
 
 class Checkpoint:
-    """Commits what is done: positions first, then changelogs and flush, then the group's offsets.
+    """Commits what is done: positions first, then sends, then changelogs, then the group's offsets.
 
     It must never commit an offset whose event has a send that is not
     acknowledged. A send that was given up and that nobody awaited therefore
@@ -134,6 +134,10 @@ class Checkpoint:
         if self._attachments is not None:
             await self._attachments.publish(offsets)
         if tables is not None:
+            # An event's outputs first: should we die in between, its changes of tables must not
+            # be there alone, or it would be counted twice though it came out once.
+            tables.take()
+            await self._flush()
             await tables.send()
         await self._flush()
         if tables is not None:

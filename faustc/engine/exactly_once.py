@@ -164,6 +164,7 @@ class ExactlyOnce(Checkpoint):
         if self._attachments is not None:
             await self._attachments.publish(offsets)
         if tables is not None:
+            tables.take()
             await tables.send()
         await self._flush()
         if offsets:

@@ -134,6 +134,10 @@ class Shard:
         self._landed_at = None
         return self._sending
 
+    def is_sending(self, changes: dict[bytes, bytes | None]) -> bool:
+        """Say whether these were taken off last, and neither landed nor forgotten since."""
+        return self._sending is changes and not self.closed
+
     def landed(self, position: int, first: int | None = None) -> None:
         """Note that all that was sent is in the changelog, before this position.
 

@@ -110,7 +110,8 @@ class Tables:
         self._standbys: dict[Unit, list[tuple[Kept, Shard]]] = {}
         self._keeps_standbys = False
         self._stopped = False
-        self._in_flight: list[tuple[Shard, Any]] = []
+        self._taken: list[tuple[Shard, dict[bytes, bytes | None]]] = []
+        self._in_flight: list[tuple[Shard, dict[bytes, bytes | None], Any]] = []
         #: What is on disk of units that are not open: the sum of all positions.
         self._left: dict[Unit, int] = {}
 
@@ -432,29 +433,34 @@ class Tables:
         """Whether so much waits for a commit that nothing more should come in before it."""
         return any(shard.overfull for shard in self._all())
 
+    def take(self) -> None:
+        """Set aside what changed until now, for `send`: later changes are not in it."""
+        self._taken = [(shard, shard.take_off()) for shard in self._all() if shard.pending]
+
     async def send(self) -> None:
-        """Send what changed to the changelogs; it is there once the producer has been flushed."""
+        """Send what was taken to the changelogs; it is there once the producer has been flushed."""
         self._in_flight = []
-        for shard in list(self._all()):
-            if shard.pending:
-                producer = await self._producer()
-                changes = shard.take_off()
-                promise = await producer.send_many(
-                    shard.tp.topic,
-                    list(changes.values()),
-                    keys=list(changes),
-                    partition=shard.partition,
-                )
-                self._in_flight.append((shard, promise))
+        taken, self._taken = self._taken, []
+        for shard, changes in taken:
+            producer = await self._producer()
+            if not shard.is_sending(changes):
+                continue  # it went meanwhile
+            promise = await producer.send_many(
+                shard.tp.topic,
+                list(changes.values()),
+                keys=list(changes),
+                partition=shard.partition,
+            )
+            self._in_flight.append((shard, changes, promise))
 
     def landed(self, *, alone: bool = False) -> None:
         """Write to the stores what was sent, now that the changelogs have it.
 
         alone: nobody else can have written to them meanwhile.
         """
-        for shard, promise in self._in_flight:
+        for shard, changes, promise in self._in_flight:
             runs = promise.result()
-            if not shard.closed:
+            if shard.is_sending(changes):
                 end = runs[-1].offset + runs[-1].messages
                 # With others in between it is as if it began behind a gap.
                 whole = end - runs[0].offset == sum(run.messages for run in runs)

@@ -104,6 +104,9 @@ class Changes:
         self.pending = True
         self._group = group
 
+    def take(self) -> None:
+        self._group.asked.append("changes")
+
     async def send(self) -> None:
         self._group.asked.append("changelogs")
 
@@ -121,7 +124,8 @@ async def test_after_a_pause_the_group_is_asked_before_changelogs_get_anything(
     it.checkpoint = Checkpoint(it.assignment, it.group, it.group.flush, it.counters, tables=tables)
     await it.do(0, 3)
     assert await it.checkpoint.commit()
-    assert it.group.asked == ["changelogs", "flush", {A0: 3}]
+    whole = ["changes", "flush", "changelogs", "flush"]
+    assert it.group.asked == [*whole, {A0: 3}]
     it.group.asked.clear()
     await it.do(3, 1)
     monkeypatch.setattr(checkpoint, "DOUBT_AFTER_S", 0.0)
@@ -131,7 +135,7 @@ async def test_after_a_pause_the_group_is_asked_before_changelogs_get_anything(
         assert it.group.asked == [{A0: 3}]
     else:
         assert await it.checkpoint.commit()
-        assert it.group.asked == [{A0: 3}, "changelogs", "flush", {A0: 4}]
+        assert it.group.asked == [{A0: 3}, *whole, {A0: 4}]
 
 
 async def test_a_lost_send_holds_back_every_later_commit() -> None:

@@ -67,6 +67,24 @@ class Given(dict[str, Counts]):
         pass
 
 
+def test_what_a_shard_forgot_is_neither_sent_nor_in_its_store() -> None:
+    """It was lost while a commit was under way, and is a standby now: the store is behind."""
+    tp = TopicPartition("t-counts-changelog", 0)
+    shard = Shard(tp, MemoryStore(tp, None, {}))
+    shard.set(b"k", b"1")
+    taken = shard.take_off()
+    assert shard.is_sending(taken)
+    shard.set(b"k", b"2")
+    assert taken == {b"k": b"1"}  # what comes later is not in it
+    shard.abort()
+    assert not shard.is_sending(taken)
+    shard.set(b"k", b"3")
+    again = shard.take_off()
+    shard.landed(7)
+    assert not shard.is_sending(again)
+    assert (shard.store.get(b"k"), shard.store.position) == (b"3", 7)
+
+
 def counting_app(table: Counts) -> faustc.App:
     app = faustc.App("t", broker="kafka://memory", topic_partitions=2, commit_interval=1.0)
     app.__dict__["tables"] = Given({table.name: table})
