@@ -210,20 +210,21 @@ def _overtaken(
 def _blame(figures: Figures, evidence: Evidence, first: Mapping[tuple[int, int], Output]) -> None:
     """Share duplicates out among the ends of workers.
 
-    A duplicate is due to the end of the worker that wrote the first output: the next one after it.
+    A duplicate is due to the end of the worker that wrote the output before it, of the same event:
+    the next end after that.
     """
     ends: dict[str, list[int]] = defaultdict(list)
     for index, fault in enumerate(evidence.faults):
         ends[fault.worker].append(index)
     counts = [0] * len(evidence.faults)
-    seen: set[tuple[int, int]] = set()
+    before: dict[tuple[int, int], Output] = {}
     for output in _in_order(evidence.outputs):
         if output.source not in first:
             continue
-        if output.source not in seen:
-            seen.add(output.source)
+        origin = before.get(output.source)
+        before[output.source] = output
+        if origin is None:
             continue
-        origin = first[output.source]
         for index in ends[origin.worker]:
             if evidence.faults[index].at_s * 1000 + 1 >= origin.appended_ms:
                 counts[index] += 1
