@@ -329,7 +329,7 @@ class Tables:
                 shard.abort()
         for _, shard in self._followed:
             shard.abort()
-        self._in_flight = []
+        self._taken, self._in_flight = [], []
         if again:
             self.recovering += len(again)
             self._nursery.spawn(self._recover([unit for unit, _ in again]), "recovery")
