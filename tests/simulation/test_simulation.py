@@ -14,7 +14,7 @@ from tests.simulation.broken import WAYS
 from tests.simulation.scenario import GUARANTEES, Scenario
 from tests.simulation.world import simulate
 
-SEEDS = 200
+SEEDS = 100  # of each guarantee
 CATCH_WITHIN = 25  # seeds
 
 
