@@ -40,12 +40,9 @@ demo-kafka: build check-kafka  ## the same on a real Kafka
 test: build     ## run the whole suite, on a real Kafka where Java and Maven are there
 	$(BIN)/python -m pytest -q
 
-PLAN = kills
-SEEDS = 1-10
-GUARANTEE = at_least_once
-STORE = memory
 chaos: build check-kafka  ## kill workers and brokers: make chaos PLAN=kills SEEDS=1-10 GUARANTEE=at_least_once STORE=memory
-	$(BIN)/python -m tests.chaos --plan $(PLAN) --seeds $(SEEDS) --guarantee $(GUARANTEE) --store $(STORE)
+	$(BIN)/python -m tests.chaos --plan $(or $(PLAN),kills) --seeds $(or $(SEEDS),1-10) \
+	    --guarantee $(or $(GUARANTEE),at_least_once) --store $(or $(STORE),memory)
 
 test-wire-3.9: build  ## run the tests of the client on Kafka 3.9
 	FAUSTC_TEST_KAFKA_VERSION=3.9.1 $(BIN)/python -m pytest -q tests/kafka -k "not word_count"
@@ -69,9 +66,8 @@ compat: build   ## run Faust's own tests on faustc: make compat UPSTREAM=/path/t
 	    "$$($(COMPAT)/bin/python -c 'import site; print(site.getsitepackages()[0])')/faustc.pth"; }
 	$(BIN)/python -m tests.compat.upstream "$(UPSTREAM)" --python $(CURDIR)/$(COMPAT)/bin/python
 
-SEEDS ?= 5
 wire-faults: build check-kafka  ## 17 kinds of wire fault before a producer and consumers: make wire-faults SEEDS=5
-	$(BIN)/python -m tests.wire_faults --seeds $(SEEDS)
+	$(BIN)/python -m tests.wire_faults --seeds $(or $(SEEDS),5)
 
 MUTANTS ?= 100000
 hostile: build  ## mutants of batches and answers against the reference: make hostile MUTANTS=100000
