@@ -110,16 +110,18 @@ class Positions:
             jobs.setdefault((cursor.state, leader), []).append(cursor)
         return [(state, cursors) for (state, _), cursors in jobs.items()]
 
-    async def _serve(self, state: State, cursors: list[Cursor]) -> None:
+    async def _serve(self, state: State, chosen: list[Cursor]) -> None:
+        # Between the choice and our first step one may have been closed, or sought.
+        cursors = [cursor for cursor in chosen if cursor.state is state]
         versions = {cursor: cursor.version for cursor in cursors}
         ask, came = self._jobs[state]
         answers: Answers
         try:
-            answers = await ask({cursor.tp: cursor for cursor in cursors})
+            answers = await ask({cursor.tp: cursor for cursor in cursors}) if cursors else {}
         except KafkaError as error:
             answers = dict.fromkeys((cursor.tp for cursor in cursors), error)
         finally:
-            self._busy.difference_update(cursors)
+            self._busy.difference_update(chosen)
             self._wakeup.set()
         now = asyncio.get_running_loop().time()
         for cursor in cursors:

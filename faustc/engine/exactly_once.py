@@ -207,7 +207,7 @@ class ExactlyOnce(Checkpoint):
 
     def _landed(self, offsets: dict[TopicPartition, int]) -> None:
         if self._tables is not None:
-            self._tables.landed()
+            self._tables.landed(alone=True)  # a zombie's transaction is never committed
         self._note(offsets)
         self._ending = {}
 

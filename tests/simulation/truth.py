@@ -45,6 +45,8 @@ class Truth:
         self.dead = Logs(broker, "dead")
         self.changelog = Logs(broker, CHANGELOG)
         self._outs: Counter[tuple[int, int]] = Counter()
+        self._beyond: dict[TopicPartition, set[int]] = {}  # done, and not passed by the offset
+        self._fresh: list[int] = []  # events whose outputs have come since the last commit
         self._letters: Counter[tuple[TopicPartition, int]] = Counter()
         self._values: dict[tuple[int, bytes], list[tuple[int, bytes | None]]] = {}
         # Of events, by life and place, with the ledger they are of.
@@ -118,7 +120,7 @@ class Truth:
 
     def appended(self, tp: TopicPartition, producer_id: int) -> None:
         """Something was written to a partition."""
-        if tp.topic != CHANGELOG or tp.partition in self.haunted:
+        if tp.topic != CHANGELOG or tp.partition in self.haunted or self.exactly_once:
             return
         name = self.producers.get(producer_id)
         source = TopicPartition(TOPIC, tp.partition)
@@ -127,8 +129,7 @@ class Truth:
             # At least once nothing keeps what was sent before a worker lost a partition from
             # arriving after the next one has read the changelog: counts may go back.
             self.note(f"{name} writes to {tp.topic}/{tp.partition}, which is not its own any more")
-            if not self.exactly_once:
-                self.haunted.add(tp.partition)
+            self.haunted.add(tp.partition)
 
     # -- user code
 
@@ -182,6 +183,7 @@ class Truth:
         for message in self.out.read():
             said = json.loads(message.value or b"null")
             self._outs[said["id"], said["n"]] += 1
+            self._fresh.append(said["id"])
         for message in self.dead.read():
             place = (message.headers["faustc-partition"], message.headers["faustc-offset"])
             number, offset = (int(text or b"-1") for text in place)
@@ -189,7 +191,7 @@ class Truth:
         for message in self.changelog.read():
             assert message.key is not None
             values = self._values.setdefault((message.tp.partition, message.key), [])
-            values.append((message.offset, message.value))
+            bisect.insort(values, (message.offset, message.value), key=lambda one: one[0])
 
     def replayed(self, partition: int) -> dict[bytes, bytes]:
         """Return what a changelog comes to."""
@@ -236,6 +238,15 @@ class Truth:
 
     # -- commits
 
+    def held(self, life: Life | None, member: str, offsets: Mapping[TopicPartition, Any]) -> None:
+        """Offsets have reached the broker, for the end of a transaction."""
+        for tp, kept in sorted(offsets.items()):
+            self.note(
+                f"{member.split('-')[0]} would commit {tp.topic}/{tp.partition} {kept.offset}"
+            )
+            if life is not None and (life, tp) not in self.owned:
+                self.fail("I8", f"{life.name} would commit {tp} {kept.offset} after its revoke")
+
     def commit(self, life: Life | None, member: str, offsets: Mapping[TopicPartition, Any]) -> None:
         """A commit has reached the broker."""
         self.read()
@@ -246,7 +257,7 @@ class Truth:
             if offset < before:
                 self.fail("I5", f"{member} commits {offset} of {tp}, {before} was committed")
                 continue
-            if life is not None and (life, tp) not in self.owned:
+            if life is not None and (life, tp) not in self.owned and not self.exactly_once:
                 self.fail("I8", f"{life.name} commits {tp} {offset} after its revoke")
             partition = self._broker.partition(*tp)
             if partition is not None and offset > partition.log_end:
@@ -256,6 +267,18 @@ class Truth:
                 if event is not None:
                     self._passes(life, event, offset)
             self.committed[tp] = offset
+            self._beyond[tp] = _done(offset, committed.metadata or "")
+
+    def ended(self, name: str) -> None:
+        """A transaction was committed: what it shows is of events that it passes (I4)."""
+        self.read()
+        by_id = {event.id: event for event in self.visible()}
+        for number in self._fresh:
+            event = by_id[number]
+            at = self.committed.get(event.tp, 0)
+            if event.offset >= at and event.offset not in self._beyond.get(event.tp, ()):
+                self.fail("I4", f"{name} commits {at} of {event.tp}, and outputs of {event}")
+        self._fresh.clear()
 
     def _passes(self, life: Life | None, event: Event, offset: int) -> None:
         """Check that a commit may pass an event: all that it had to cause is there."""
@@ -355,10 +378,44 @@ class Truth:
                 self.fail("I1", f"{attempt} is at {found.tp}@{found.offset}, not {metadata}")
 
     def _check_exactly_once(self) -> None:
+        """I3: nothing twice; where order is kept, counts of a key run 1, 2, 3, ..."""
         for (number, n), count in self._outs.items():
             if count != 1:
                 self.fail("I3", f"output {n} of event {number} is there {count} times")
+        for place, count in self._letters.items():
+            if count != 1:
+                self.fail("I3", f"the dead letter of {place} is there {count} times")
+        if self.scenario.concurrency > 1 and self.scenario.order is None:
+            return
+        ranks: Counter[tuple[int, str]] = Counter()
+        wanted: dict[int, int] = {}
+        for event in sorted(self.visible(), key=lambda one: (one.tp, one.offset)):
+            if event.counts:
+                assert event.key is not None
+                ranks[event.tp.partition, event.key] += 1
+                wanted[event.id] = ranks[event.tp.partition, event.key]
+        last: dict[bytes, int] = {}
+        for message in self.out:
+            said = json.loads(message.value or b"null")
+            if not message.committed or message.key is None:
+                continue
+            if said["count"] != wanted[said["id"]]:
+                self.fail("I3", f"{said} says {said['count']}, {wanted[said['id']]} is right")
+            if said["count"] < last.get(message.key, 0):
+                self.fail("I3", f"{said} is behind {last[message.key]} of {message.key!r}")
+            last[message.key] = said["count"]
 
 
 def _names(partitions: Any) -> str:
     return " ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(partitions)) or "nothing"
+
+
+def _done(offset: int, text: str) -> set[int]:
+    """Return the offsets that are done as the text says which was committed with one."""
+    found: set[int] = set()
+    for lengths in json.loads(text)["done"].values() if text else ():
+        at = offset
+        for gap, run in zip(lengths[::2], lengths[1::2], strict=True):
+            found.update(range(at + gap, at + gap + run))
+            at += gap + run
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Worker:
     ) -> None:
         self.number = number
         self.exits: list[str] = []  # why it ended by itself
+        self.tracebacks: list[str] = []
         self.ended_at: float | None = None  # by itself
         self.app: Any = None
         self.life: Life | None = None
@@ -58,6 +60,7 @@ class Worker:
         self._folder = folder / f"worker{number}"
         self._lives = 0
         self._running: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._chance = random.Random(f"{scenario.seed} worker {number}")
 
     @property
@@ -71,6 +74,7 @@ class Worker:
             return
         self.ended_at = None
         self._lives += 1
+        self._starting = None
         self.life = life = Life(f"w{self.number}.{self._lives}")
         self._truth.note(f"{life.name} starts")
         self._running = life.spawn(self._run(life), "worker")
@@ -78,11 +82,16 @@ class Worker:
     async def _run(self, life: Life) -> None:
         """Run the app until it stops; one that ends by itself comes again."""
         self.app = app = self._make(life)
+        starting = self._starting = life.spawn(app.start(), "start")
         try:
-            await app.start()
-            await app.wait_until_stopped()
-        except FaustError as exc:
+            await asyncio.wait([starting])
+            if not starting.cancelled():
+                starting.result()
+                await app.wait_until_stopped()
+        except Exception as exc:  # noqa: BLE001 - whatever ends a start
             self._truth.note(f"{life.name} did not start: {exc!r}")
+            if not isinstance(exc, FaustError):
+                self.tracebacks.append("".join(traceback.format_exception(exc)))
         await app.stop()
         self._truth.died(life)
         reason = app.crash_reason
@@ -106,11 +115,11 @@ class Worker:
             return
         life, app, running = self.life, self.app, self._running
         self._truth.note(f"{life.name} is to stop")
-        if app is None or not app.started:
-            await self.kill()  # a second signal, if you like: it has not come up yet
-            return
-        life.spawn(app.stop(), "stop")
         assert running is not None
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()  # as a Worker does it
+        elif app is not None:
+            life.spawn(app.stop(), "stop")
         await asyncio.wait([running], timeout=STOP_S)
         if not running.done():
             self._truth.fail("F1", f"{life.name} did not stop within {STOP_S:g} s")

@@ -16,15 +16,15 @@ from faustc.broker.batches import head_at
 from faustc.broker.groups import Committer
 from faustc.broker.handlers.table import HANDLERS
 from faustc.broker.partition import Partition
-from faustc.broker.transaction_state import State as TransactionState
 from faustc.testing.faults import Faults
 from faustc.testing.memory import MemoryBroker
+from faustc.types import TopicPartition
 from tests.simulation import determined
 from tests.simulation.disk import Disk
 from tests.simulation.feed import TOPIC, Feed
 from tests.simulation.lives import Life, Traffic, own_tasks
 from tests.simulation.scenario import Act, Scenario
-from tests.simulation.truth import Truth, Violation
+from tests.simulation.truth import GROUP, Truth, Violation
 from tests.simulation.workers import Worker
 
 __all__ = ["Outcome", "simulate"]
@@ -272,7 +272,9 @@ class World:
         groups, transactions = coordinators.groups, coordinators.transactions
         asking, truth = "", self.truth
         handle, append = HANDLERS[INIT_PRODUCER_ID], Partition._append
-        commit, init = groups.commit, transactions.init_producer
+        commit, init, hold = groups.commit, transactions.init_producer, groups.hold
+        settle, carry_out = coordinators.offsets.settle, transactions._carry_out
+        held: dict[int, dict[TopicPartition, Any]] = {}
 
         async def asked(broker: Any, call: Any) -> Any:
             nonlocal asking
@@ -291,22 +293,25 @@ class World:
                 truth.commit(self._life(name), who.member_id, offsets)
             return code
 
-        held: dict[int, list[tuple[Committer, Any]]] = {}
-        hold, carry_out = groups.hold, transactions._carry_out
-
         def kept(who: Committer, producer_id: int, offsets: Any) -> int:
             code = hold(who, producer_id, offsets)
             if code == 0:
-                held.setdefault(producer_id, []).append((who, offsets))
+                name = who.member_id.split("-")[0]
+                truth.held(self._life(name), who.member_id, offsets)
             return code
 
+        def settled(producer_id: int, commits: bool) -> None:
+            offsets = coordinators.offsets._held.get(producer_id, {}).get(GROUP, {})
+            held[producer_id] = dict(offsets) if commits else {}
+            settle(producer_id, commits)
+
         def carried_out(transaction: Any) -> None:
-            commits = transaction.state is TransactionState.PREPARE_COMMIT
             carry_out(transaction)
-            for who, offsets in held.pop(transaction.producer_id, []):
-                if commits:
-                    name = who.member_id.split("-")[0]
-                    truth.commit(self._life(name), who.member_id, offsets)
+            offsets = held.pop(transaction.producer_id, {})
+            name = truth.producers.get(transaction.producer_id, "?")
+            if offsets:
+                truth.commit(self._life(name), name, offsets)
+            truth.ended(name)
 
         def appended(partition: Partition, records: bytes, now_ms: int) -> None:
             append(partition, records, now_ms)
@@ -316,9 +321,10 @@ class World:
             mock.patch.dict(HANDLERS, {INIT_PRODUCER_ID: asked}),
             mock.patch.object(Partition, "_append", appended),
             mock.patch.object(groups, "commit", committed),
-            mock.patch.object(groups, "hold", kept),
-            mock.patch.object(transactions, "_carry_out", carried_out),
             mock.patch.object(transactions, "init_producer", initiated),
+            mock.patch.object(groups, "hold", kept),
+            mock.patch.object(coordinators.offsets, "settle", settled),
+            mock.patch.object(transactions, "_carry_out", carried_out),
         ):
             yield
 
