@@ -275,12 +275,12 @@ class Client:
                 return found
             known = self.cluster.partition(tp) is not None
             await deadline.sleep(backoff.next())
-            if deadline.expired():
+            try:
+                await self.refresh(deadline.left(), [tp[0]])
+            except KafkaTimeout as exc:  # the time is up, and this is what we know
                 code = codes.LEADER_NOT_AVAILABLE if known else codes.UNKNOWN_TOPIC_OR_PARTITION
-                raise codes.error_for(
-                    code, f"{tp[0]}/{tp[1]} has no leader after {deadline.timeout_s:g} s"
-                )
-            await self.refresh(deadline.left(), [tp[0]])
+                what = f"{tp[0]}/{tp[1]} has no leader after {deadline.timeout_s:g} s"
+                raise codes.error_for(code, what) from exc
 
     # --- requests ---
 
