@@ -91,7 +91,7 @@ class BrokerConnection:
         self._dialer = dialer or Dialer()
         self._request_timeout_s = request_timeout_s
         self._max_idle_s = max_idle_s
-        self._framer = Framer(max_frame_bytes)
+        self._max_frame_bytes = max_frame_bytes
         self._link: Link | None = None
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiter] = deque()
@@ -279,8 +279,9 @@ class BrokerConnection:
     # --- opening ---
 
     async def _connect(self, timeout_s: float) -> None:
+        framer = Framer(self._max_frame_bytes)  # the link's alone: it lets go of it when it closes
         link = await self._dialer.link(
-            self.host, self.port, timeout_s, self._framer, self._on_frames, self._on_lost
+            self.host, self.port, timeout_s, framer, self._on_frames, self._on_lost
         )
         if self.closed:  # while we dialled
             link.close()

@@ -86,6 +86,8 @@ class SocketLink:
             self._queue.clear()
         self._sock.close()
         self._sock = None
+        # Its 64 KiB would wait for the cycle collector with us: whoever is called back has us.
+        del self._framer
 
     async def wait_closed(self) -> None:
         """Return at once: close() has closed it."""
@@ -183,6 +185,7 @@ class TransportLink(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone.set()
+        del self._framer
         if not self._closing:
             if isinstance(exc, ssl.SSLError):  # since TLS 1.3 our certificate is refused late
                 self._on_lost(tls_failure(exc, self._server))

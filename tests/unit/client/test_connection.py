@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import ssl
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from faustc._native.framer import Framer
 from faustc.client import wire
 from faustc.client.connection import BrokerConnection
 from faustc.client.dialer import Dialer
@@ -518,3 +520,27 @@ async def test_tls_without_a_valid_chain_is_refused(certificate):
 def test_every_request_has_a_name_for_messages():
     assert wire.api_name(3) == "Metadata"
     assert wire.api_name(12345) == "API 12345"
+
+
+async def test_a_closed_connection_gives_back_its_buffer_at_once():
+    """Symptom: dead connections kept 64 KiB each until the next run of the cycle collector."""
+
+    def framers() -> int:
+        return sum(isinstance(thing, Framer) for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = framers()
+        async with WireServer() as server:
+            for cut in (False, True) * 3:
+                connection = BrokerConnection("127.0.0.1", server.port)
+                await connection.open(5)
+                assert framers() == before + 1
+                if cut:
+                    server.cut()
+                    await until(lambda: connection.closed)  # noqa: B023 - awaited right here
+                connection.close()
+                assert framers() == before
+    finally:
+        gc.enable()
