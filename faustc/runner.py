@@ -300,9 +300,16 @@ class Runner:
             self.home.leave()
 
     async def commit(self, topics: Collection[TopicPartition | str] | None) -> bool:
-        """Commit what is done, of all or of some; called on the app's loop."""
+        """Commit what is done, of all or of some; called on the app's loop.
+
+        Under exactly_once an event cannot wait for its own transaction: within one, a commit
+        is only asked for, and this is False.
+        """
         if self._engine is None:
             raise ConsumerNotStarted("the app is not started")
+        if self.gate is not None and current_event() is not None:
+            self._engine.commit_soon()
+            return False
         partitions = None
         if topics is not None:
             names = {topics} if isinstance(topics, str) else set(topics)

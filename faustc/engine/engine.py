@@ -87,6 +87,7 @@ class Engine(Listener):
         self.transacts = False
         self._leaving: frozenset[TopicPartition] = frozenset()
         self._held_up: frozenset[TopicPartition] = frozenset()  # while they are undone
+        self._undoing: frozenset[TopicPartition] = frozenset()
         # Until the group has said how far they are; and those of them that wait for nothing else.
         self._unknown: frozenset[TopicPartition] = frozenset()
         self._waiting: frozenset[TopicPartition] = frozenset()
@@ -427,7 +428,8 @@ class Engine(Listener):
         if self._taken_since_commit >= self.options.commit_every:
             self._commit_now.set()
 
-    def _commit_soon(self) -> None:
+    def commit_soon(self) -> None:
+        """Let the next commit come before its time."""
         self._commit_now.set()
 
     async def _commits(self) -> None:

@@ -49,6 +49,7 @@ class Listener:
     _nursery: Nursery
     _leaving: frozenset[TopicPartition]
     _held_up: frozenset[TopicPartition]
+    _undoing: frozenset[TopicPartition]
     _unknown: frozenset[TopicPartition]
     _waiting: frozenset[TopicPartition]
     _on_assigned: Callable[[frozenset[TopicPartition]], Any] | None
@@ -59,7 +60,8 @@ class Listener:
     async def _reach(self) -> None:
         raise NotImplementedError
 
-    def _commit_soon(self) -> None:
+    def commit_soon(self) -> None:
+        """Let the next commit come before its time."""
         raise NotImplementedError
 
     async def start_producer(self) -> Any:
@@ -108,7 +110,7 @@ class Listener:
                 timeout_s=max(self.options.drain_timeout_s, MIN_COMMIT_TIMEOUT_S),
             ):
                 self.checkpoint.given_up(partitions)
-                self._commit_soon()
+                self.commit_soon()
             if self._on_revoked is not None:
                 await self._on_revoked(partitions)
         except DeliveryFailed as exc:
@@ -125,7 +127,7 @@ class Listener:
             logger.warning("Lost, their uncommitted events come again: %s", listing(partitions))
             if self.checkpoint is not None:
                 self.checkpoint.given_up(partitions)
-                self._commit_soon()
+                self.commit_soon()
         self._forget(partitions)
         if self._on_revoked is not None:
             await self._on_revoked(partitions)
@@ -178,9 +180,13 @@ class Listener:
         self.assignment.open(back)
 
     async def _undo(self, why: str) -> None:
-        """Undo what is not committed, and let its events come again; the gate is closed."""
+        """Undo what is not committed, and let its events come again; the gate is closed.
+
+        Cancelled, it is to be called again, and goes on with the same partitions.
+        """
         logger.warning("What is not committed is undone, and its events come again: %s", why)
-        ours = self.assignment.partitions
+        self._undoing |= self.assignment.partitions
+        ours = self._undoing
         if held := ours & frozenset(self.consumer.assignment() if self.consumer else ()):
             # Or else what is being fetched just now would be taken, and dropped.
             self.consumer.pause(*held)
@@ -190,16 +196,24 @@ class Listener:
         assert isinstance(self.checkpoint, ExactlyOnce)
         self.checkpoint.forget(ours)
         await self.checkpoint.producer.undo()
-        waiting = self.tables.undo()
+        self._unknown |= self._undoing  # whoever is whole sooner waits for the rewind
+        filling = self.tables.undo()
         while self.consumer is not None:
-            ours = ours & frozenset(self.consumer.assignment())
+            ours = self._undoing & frozenset(self.consumer.assignment())
             try:
                 found = await self.consumer.rewind(ours, self.assignment.begun_at or {})
-                self.assignment.beyond.update((tp, Beyond(one)) for tp, one in found.items())
                 break
             except (KafkaTimeout, ConnectionLost) as exc:
                 logger.warning("The committed offsets are not known yet, asking again: %s", exc)
-        self._let_in(ours - waiting)
+        else:
+            found, ours = {}, frozenset()
+        back = ours & self._undoing  # some may have gone meanwhile
+        self.assignment.beyond.update((tp, Beyond(found.get(tp))) for tp in back)
+        self._unknown -= self._undoing
+        self._undoing = frozenset()
+        ready = (back - filling) | (back & self._waiting)
+        self._waiting -= ready
+        self._let_in(ready)
 
     def _forget(self, partitions: frozenset[TopicPartition]) -> None:
         for tp in partitions:
@@ -207,6 +221,7 @@ class Listener:
             self.assignment.beyond.pop(tp, None)
         self._held_up -= partitions
         self._unknown -= partitions
+        self._undoing -= partitions
         self._waiting -= partitions
         self.assignment.close(partitions)
         self.tables.revoked(partitions, stay=not self.stopping)

@@ -319,7 +319,8 @@ class Tables:
     def undo(self) -> frozenset[TopicPartition]:
         """Forget what no changelog has for good, and read again what they have.
 
-        Return the partitions whose events have to wait for that: they are let in then.
+        Return the partitions whose events have to wait until tables are whole: they are let in
+        then.
         """
         again = [(unit, part) for unit, part in self._parts.items() if part.whole]
         for _, part in again:
@@ -333,7 +334,8 @@ class Tables:
         if again:
             self.recovering += len(again)
             self._nursery.spawn(self._recover([unit for unit, _ in again]), "recovery")
-        return frozenset(tp for _, part in again for tp in part.sources)
+        parts = self._parts.values()
+        return frozenset(tp for part in parts if not part.whole for tp in part.sources)
 
     # -- standbys ----------------------------------------------------------------------
 

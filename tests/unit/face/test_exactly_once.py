@@ -272,3 +272,37 @@ async def test_agents_of_one_topic_that_are_not_as_far(concurrency: int) -> None
         assert counted(broker) == {
             f"{which}-{n}": [1] for n in range(150) for which in ("fast", "slow")
         }
+
+
+async def test_a_commit_that_an_event_asks_for_does_not_wait_for_itself() -> None:
+    app = counting()
+    answers: list[Any] = []
+
+    @app.agent(app.out)
+    async def note(stream: Any) -> None:
+        async for _ in stream:
+            answers.append(await app.commit(WORDS))
+
+    async with MemoryBroker() as broker, app.test_context(broker=broker) as test:
+        began = test.now()
+        await feed(broker, range(10))
+        await test.settled()
+        assert answers == [False] * 10
+        assert test.now() - began < 20
+        check(broker, 10)
+
+
+async def test_an_undo_that_is_cut_off_is_done_again() -> None:
+    """Brokers go away in the middle of it, for longer than a commit waits."""
+    app = counting()
+    app.pause_s = 0.01
+    async with MemoryBroker() as broker, app.test_context(broker=broker) as test:
+        await feed(broker, range(60))
+        await test.advance(0.3)
+        test.control("TxnOffsetCommit", error="TRANSACTION_ABORTABLE", times=1)
+        test.control("OffsetFetch", delay_s=70.0, times=3)
+        await test.advance(1)
+        await feed(broker, range(60, 100))
+        await test.settled()
+        check(broker, 100)
+        assert dict(app.counts.items()) == Counter(f"k{n % 7}" for n in range(100))
