@@ -140,7 +140,11 @@ class Soak:
                 await self._ready.wait()
             feed.start()
             output.start()
-            await self._cut(proxies, worker, output, feed)
+            try:
+                await self._cut(proxies, worker, output, feed)
+            except RuntimeError:
+                print((await asyncio.to_thread(log.read_text))[-10_000:])
+                raise
             await asyncio.to_thread(feed.end)
             await self._drain(feed, output)
             worker.send_signal(signal.SIGTERM)
