@@ -64,6 +64,8 @@ def refusal(frame: bytes, code: int) -> bytes:
     fields = _mirror(name, schema, request, header.version, code)
     if name == "Fetch" and fields.get("responses"):
         fields["error_code"] = 0  # that one is about the session
+        # The broker has not heard of this request: its session is not where ours would be.
+        fields["session_id"] = 0
     pieces = wire.answer(call, **fields).pieces
     return b"".join(pieces)[4:]
 
