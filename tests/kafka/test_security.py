@@ -26,7 +26,7 @@ from faustc.client import Consumer, Producer
 from faustc.client.admin import Admin, NewTopic
 from faustc.exceptions import AuthenticationFailed, NoBrokersAvailable
 from tests.certificates import Authority
-from tests.conftest import _run_cluster
+from tests.conftest import run_cluster
 from tests.kafka_cluster import KafkaCluster
 
 pytestmark = [
@@ -95,7 +95,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     folder = tmp_path_factory.mktemp("certificates")
     authority = Authority(folder, "authority")
     client = authority.issue("client", "DNS:client")
-    for cluster in _run_cluster(settings=settings(folder, authority), listeners=LISTENERS):
+    for cluster in run_cluster(settings=settings(folder, authority), listeners=LISTENERS):
         add_scram_users(cluster)
         yield Secured(cluster, authority, client)
 
