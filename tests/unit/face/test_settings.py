@@ -74,6 +74,7 @@ LATER = [
     ("broker_check_crcs", True),
     ("broker_commit_every", 10_000),
     ("broker_commit_livelock_soft_timeout", 300.0),
+    ("broker_outage_timeout", 900.0),
     ("broker_heartbeat_interval", 3.0),
     ("broker_max_poll_interval", 1000.0),
     ("broker_max_poll_records", None),
