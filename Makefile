@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard faustc/_native/*.pyx faustc/_native/*.pxd faustc/_native/*.[h] faustc/_native/crc32c.c)
 
-.PHONY: help demo demo-kafka test simulate chaos wire-faults hostile soak test-wire-3.9 features settings asan asan-hostile lint format types bench build clean check-python check-kafka
+.PHONY: help demo demo-kafka test test-long simulate chaos wire-faults hostile soak test-wire-3.9 features settings asan asan-hostile lint format types bench build clean check-python check-kafka
 help:           ## list the commands
 	@grep -E '^[a-z.0-9-]+:.*##' Makefile | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
@@ -43,6 +43,9 @@ test: build     ## run the whole suite, on a real Kafka where Java and Maven are
 chaos: build check-kafka  ## kill workers and brokers: make chaos PLAN=kills SEEDS=1-10 GUARANTEE=at_least_once STORE=memory
 	$(BIN)/python -m tests.chaos --plan $(or $(PLAN),kills) --seeds $(or $(SEEDS),1-10) \
 	    --guarantee $(or $(GUARANTEE),at_least_once) --store $(or $(STORE),memory)
+
+test-long: build  ## the tests that make test leaves out: the checker's own, faults of our own machine
+	$(BIN)/python -m pytest -q -m long
 
 test-wire-3.9: build  ## run the tests of the client on Kafka 3.9
 	FAUSTC_TEST_KAFKA_VERSION=3.9.1 $(BIN)/python -m pytest -q tests/kafka -k "not word_count"

@@ -23,7 +23,7 @@ from tests.chaos.reading import Cluster
 from tests.chaos.watching import Samples
 from tests.conftest import Kafka
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 LIMIT_S = 60.0
 

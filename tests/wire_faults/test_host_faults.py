@@ -20,7 +20,7 @@ from tests.conftest import run_cluster
 from tests.kafka_cluster import KafkaCluster
 from tests.proxy import Proxies
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 NewName = Callable[[str], str]
 FAULT_S = 2.0
 WITHIN_S = 40
