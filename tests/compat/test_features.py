@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.compat.features import OPEN, PAGE, ROOT, faults, page, rows
 
 
@@ -19,6 +21,7 @@ def test_the_page_of_the_docs_is_made_from_the_list() -> None:
     assert PAGE.read_text() == page(rows()), "run `make features`"
 
 
+@pytest.mark.long
 def test_no_test_passes_without_what_it_shows() -> None:
     # In a process of its own, which forks: this one has threads.
     done = subprocess.run(

@@ -189,3 +189,15 @@ async def producer(cluster: Cluster) -> AsyncIterator[Producer]:
     """A producer beside the programs."""
     async with Producer(bootstrap_servers=cluster.bootstrap) as producer:
         yield producer
+
+
+# What `make test` runs on Kafka alone, since each takes a third of a minute.
+ON_KAFKA_ALONE = ("test_table_programs.py", "test_tables.py", "test_windows_by_clock.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the embedded broker's turn of the longest programs to `make test-long`."""
+    for item in items:
+        if item.path.name in ON_KAFKA_ALONE and "[embedded" in item.name:
+            item.add_marker(pytest.mark.long)
